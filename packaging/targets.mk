@@ -1,0 +1,109 @@
+# The targets people call: dependencies, tests, checks, installation.
+
+.PHONY: deps test spec run-tests check tidy sanitize sanitize-thread coverage demo bench docs format \
+        install install-rock uninstall clean distclean help version
+
+# What `make demo` runs.
+DEMO = $(LURN) examples/char_lm.lua --demo
+
+deps: ## install the Debian packages that building, testing and checking need
+	@packaging/deps.sh build edit scripts test demo check
+
+# Packages may arrive while make runs, so the work is done by a second make that looks afresh.
+test: ## install what the tests need, build, run the C tests and the specs
+	@packaging/deps.sh build edit scripts test
+	@$(MAKE) run-tests
+spec: test ## the same as test
+run-tests: all tests
+	@BUILD='$(BUILD)' packaging/test.sh $(ONLY)
+
+demo: ## install what the demo needs, build, train a small language model before your eyes
+	@packaging/deps.sh build scripts demo
+	@$(MAKE) all
+	@$(DEMO)
+
+bench: all ## measure speed (spec/bench)
+	@if [ -f spec/bench/run.lua ]; then env -u OPENBLAS_CORETYPE -u OPENBLAS_L2_SIZE \
+	  $(LURN) spec/bench/run.lua $(ONLY); else echo 'there is no spec/bench/run.lua yet'; fi
+
+docs: all ## generate the reference pages
+	@if [ -f packaging/docs.lua ]; then $(LURN) packaging/docs.lua; \
+	  else echo 'there is no packaging/docs.lua yet'; fi
+
+check: ## format, warnings (gcc, clang), layers, luacheck, clang-tidy, header, sizes, forbidden calls
+	@LUA='$(LUA)' MAKE='$(MAKE)' packaging/check/all.sh $(ONLY)
+
+# One stamp per source, so that clang-tidy runs in parallel and only on what changed.
+TIDY := $(patsubst %.c,$(BUILD)/tidy/%.ok,$(ENGINE_SRC) $(BINDING_SRC) $(PROGRAM_SRC))
+tidy: $(TIDY)
+$(BUILD)/tidy/%.ok: EXTRA = $(BLAS_INC) $(LUA_INC)
+$(BUILD)/tidy/engine/kernels/%_avx2.ok: ISA = -mavx2 -mfma -mf16c
+$(BUILD)/tidy/engine/kernels/%_avx512.ok: ISA = -mavx512f -mavx512bw -mavx512dq -mavx512vl -mfma -mf16c
+$(PROGRAM_SRC:%.c=$(BUILD)/tidy/%.ok): EXTRA = $(LUA_INC) -DLURN_PREFIX='"$(PREFIX)"' -DLURN_EDIT_$(EDIT)=1
+$(BUILD)/tidy/%.ok: $(BUILD)/obj/%.o .clang-tidy
+	@mkdir -p $(@D)
+	$(call say,TIDY,$*.c)
+	$(Q)clang-tidy --quiet $*.c -- $(BASE) $(ISA) $(EXTRA) 2>/dev/null
+	@touch $@
+
+format: ## reformat the C sources in place
+	@clang-format -i $$(find engine bindings spec/c -name '*.[ch]')
+
+sanitize: ## all tests under ASan and UBSan, the C tests under TSan
+	@packaging/deps.sh build edit scripts test
+	@$(MAKE) BUILD=build/asan SAN=address,undefined run-tests
+	@$(MAKE) sanitize-thread
+sanitize-thread: ## the C tests under TSan
+	@$(MAKE) BUILD=build/tsan SAN=thread ONLY=c run-tests
+
+coverage: ## line and branch coverage of every engine file under the tests
+	@packaging/deps.sh build edit scripts test
+	@rm -rf build/coverage/test; find build/coverage -name '*.gcda' -delete 2>/dev/null || true
+	@$(MAKE) BUILD=build/coverage COVERAGE=1 run-tests
+	@$(LUA) packaging/coverage.lua build/coverage/obj
+
+# --- installation -------------------------------------------------------------------------------
+
+BINDIR     ?= $(PREFIX)/bin
+LIBDIR     ?= $(PREFIX)/lib
+INCLUDEDIR ?= $(PREFIX)/include
+LUA_CMOD   ?= $(PREFIX)/lib/lua/5.4
+LUA_LMOD   ?= $(PREFIX)/share/lua/5.4
+
+install: all ## install under PREFIX (below DESTDIR, if given)
+	install -d '$(DESTDIR)$(BINDIR)' '$(DESTDIR)$(LIBDIR)/pkgconfig' '$(DESTDIR)$(INCLUDEDIR)' \
+	  '$(DESTDIR)$(LUA_CMOD)/lurn' '$(DESTDIR)$(LUA_LMOD)/lurn'
+	install -m 755 $(LURN) '$(DESTDIR)$(BINDIR)/lurn'
+	install -m 644 $(HEADER) '$(DESTDIR)$(INCLUDEDIR)/lurn.h'
+	install -m 644 $(LIB_A) '$(DESTDIR)$(LIBDIR)/liblurn.a'
+	install -m 755 $(LIB_SO).$(SOVERSION) '$(DESTDIR)$(LIBDIR)/liblurn.so.$(SOVERSION)'
+	ln -sf liblurn.so.$(SOVERSION) '$(DESTDIR)$(LIBDIR)/liblurn.so'
+	install -m 755 $(CORE_SO) '$(DESTDIR)$(LUA_CMOD)/lurn/core.so'
+	@for f in $(SCRIPTS:scripts/%=%); do \
+	  install -D -m 644 "scripts/$$f" "$(DESTDIR)$(LUA_LMOD)/$$f" || exit 1; done
+	sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@LIBDIR@|$(LIBDIR)|' -e 's|@INCLUDEDIR@|$(INCLUDEDIR)|' \
+	  -e 's|@VERSION@|$(VERSION)|' packaging/lurn.pc.in >'$(DESTDIR)$(LIBDIR)/pkgconfig/lurn.pc'
+
+# For luarocks, which names a directory for each kind of file.
+install-rock: all
+	install -D -m 755 $(LURN) '$(ROCK_BIN)/lurn'
+	install -D -m 755 $(CORE_SO) '$(ROCK_LIB)/lurn/core.so'
+	@for f in $(SCRIPTS:scripts/%=%); do install -D -m 644 "scripts/$$f" "$(ROCK_LUA)/$$f" || exit 1; done
+
+uninstall: ## remove what install put there
+	rm -f '$(DESTDIR)$(BINDIR)/lurn' '$(DESTDIR)$(INCLUDEDIR)/lurn.h' '$(DESTDIR)$(LIBDIR)/liblurn.a' \
+	  '$(DESTDIR)$(LIBDIR)/liblurn.so' '$(DESTDIR)$(LIBDIR)/liblurn.so.$(SOVERSION)' \
+	  '$(DESTDIR)$(LIBDIR)/pkgconfig/lurn.pc'
+	rm -rf '$(DESTDIR)$(LUA_CMOD)/lurn' '$(DESTDIR)$(LUA_LMOD)/lurn'
+
+clean: ## remove this build's products
+	rm -rf '$(BUILD)/obj' '$(BUILD)/bin' '$(BUILD)/lib' '$(BUILD)/share' '$(BUILD)/include' '$(BUILD)/test' \
+	  '$(BUILD)/tidy' '$(BUILD)/flags' '$(BUILD)/flags.program' '$(BUILD)/sources'
+distclean: ## remove everything that was built
+	rm -rf build
+
+version: ## print lurn's version
+	@echo '$(VERSION)'
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
