@@ -1,0 +1,348 @@
+/* The backward sweep: nodes in falling order of creation, without recursion. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "autograd/node.h"
+
+typedef struct leaf {
+  lurn_tensor *tensor; /* owned */
+  lurn_tensor *grad;   /* gathered so far */
+} leaf;
+
+typedef struct sweep {
+  lurn_ctx *ctx;
+  const char *who;
+  uint64_t mark;
+  bool retain_graph;
+  lurn__graph_node **nodes; /* owned references */
+  int64_t n_nodes, node_room;
+  leaf *leaves;
+  int64_t n_leaves, leaf_room;
+  lurn_tensor *const *inputs; /* lurn_grad: gradients go to captured[] instead of the leaves */
+  lurn_tensor **captured;
+  int n_inputs;
+} sweep;
+
+/* ---- Growing lists ----------------------------------------------------------------------------------------- */
+
+static lurn_status grow(lurn_ctx *ctx, void **list, int64_t count, int64_t *room, size_t size) {
+  if (count < *room) return LURN_OK;
+  int64_t wider = *room == 0 ? 64 : *room * 2;
+  void *copy = lurn__alloc_array(ctx, (size_t)wider, size);
+  if (copy == NULL) return LURN_ENOMEM;
+  if (count > 0) memcpy(copy, *list, (size_t)count * size);
+  if (*list != NULL) lurn__free(ctx, *list, (size_t)*room * size);
+  *list = copy;
+  *room = wider;
+  return LURN_OK;
+}
+
+static lurn_status meet_node(sweep *s, lurn__node *base) {
+  lurn__graph_node *node = (lurn__graph_node *)base;
+  if (node->mark == s->mark) return LURN_OK;
+  if (node->consumed)
+    return lurn__fail(s->ctx, LURN_ESTATE, "%s: the graph was freed by an earlier backward through %s; pass retain_graph "
+                                           "to that one to go through it twice", s->who, base->name);
+  LURN__TRY(grow(s->ctx, (void **)&s->nodes, s->n_nodes, &s->node_room, sizeof(lurn__graph_node *)));
+  node->mark = s->mark;
+  node->wanted = s->inputs == NULL;
+  lurn__node_retain(base);
+  s->nodes[s->n_nodes++] = node;
+  return LURN_OK;
+}
+
+static lurn_status meet_leaf(sweep *s, lurn_tensor *t) {
+  if (t->mark == s->mark) return LURN_OK;
+  LURN__TRY(grow(s->ctx, (void **)&s->leaves, s->n_leaves, &s->leaf_room, sizeof(leaf)));
+  t->mark = s->mark;
+  t->slot = s->n_leaves;
+  s->leaves[s->n_leaves++] = (leaf){.tensor = lurn_retain(t)};
+  return LURN_OK;
+}
+
+/* A callback may have run a sweep of its own and moved the mark: then search. */
+static leaf *find_leaf(sweep *s, const lurn_tensor *t) {
+  if (t->mark == s->mark) return &s->leaves[t->slot];
+  for (int64_t i = 0; i < s->n_leaves; i++)
+    if (s->leaves[i].tensor == t) return &s->leaves[i];
+  return NULL;
+}
+
+static lurn_status meet_tensor(sweep *s, lurn_tensor *t) {
+  return t->node != NULL ? meet_node(s, t->node) : meet_leaf(s, t);
+}
+
+/* ---- Collecting -------------------------------------------------------------------------------------------- */
+
+static int by_falling_number(const void *a, const void *b) {
+  uint64_t x = (*(lurn__graph_node *const *)a)->base.number, y = (*(lurn__graph_node *const *)b)->base.number;
+  return x < y ? 1 : x > y ? -1 : 0;
+}
+
+/* Everything that can be reached from the nodes met so far. */
+static lurn_status collect(sweep *s) {
+  for (int64_t i = 0; i < s->n_nodes; i++)
+    for (int64_t k = 0; k < s->nodes[i]->n_in; k++) {
+      lurn__edge edge = s->nodes[i]->edges[k];
+      if (edge.node != NULL) LURN__TRY(meet_node(s, edge.node));
+      if (edge.leaf != NULL) LURN__TRY(meet_leaf(s, edge.leaf));
+    }
+  if (s->n_nodes > 0) qsort(s->nodes, (size_t)s->n_nodes, sizeof *s->nodes, by_falling_number);
+  return LURN_OK;
+}
+
+static bool is_captured_leaf(const sweep *s, const lurn_tensor *t) {
+  for (int i = 0; i < s->n_inputs; i++)
+    if (s->inputs[i] == t) return true;
+  return false;
+}
+
+static bool edge_wanted(const sweep *s, const lurn__edge *edge) {
+  if (edge->node != NULL) return ((const lurn__graph_node *)edge->node)->wanted;
+  return edge->leaf != NULL && (s->inputs == NULL || is_captured_leaf(s, edge->leaf));
+}
+
+/* For lurn_grad: only nodes on a way to an input take part.  Parents come after their children in the list. */
+static void mark_wanted(sweep *s) {
+  for (int64_t i = s->n_nodes - 1; i >= 0; i--) {
+    lurn__graph_node *node = s->nodes[i];
+    for (int k = 0; k < s->n_inputs; k++)
+      if (s->inputs[k]->node == &node->base) node->wanted = true;
+    for (int64_t k = 0; k < node->n_in && !node->wanted; k++) node->wanted = edge_wanted(s, &node->edges[k]);
+  }
+}
+
+/* ---- Gathering gradients ----------------------------------------------------------------------------------- */
+
+/* True when nobody else can see the tensor's memory. */
+static bool exclusive(const lurn_tensor *t) {
+  return t->refs == 1 && t->storage->refs == 1 && !t->storage->foreign && lurn_tensor_is_contiguous(t);
+}
+
+/* *slot += g; takes over g. */
+static lurn_status gather(lurn_ctx *ctx, lurn_tensor **slot, lurn_tensor *g) {
+  if (*slot == NULL) {
+    *slot = g;
+    return LURN_OK;
+  }
+  lurn_status status;
+  if (exclusive(*slot)) {
+    status = lurn__add_(ctx, *slot, g);
+  } else {
+    lurn_tensor *sum;
+    status = lurn__add(ctx, *slot, g, &sum);
+    if (status == LURN_OK) {
+      lurn_release(*slot);
+      *slot = sum;
+    }
+  }
+  lurn_release(g);
+  return status;
+}
+
+static lurn_status check_gradient(sweep *s, const char *name, const lurn_tensor *g, const lurn__meta *meta) {
+  if (g->dtype == meta->dtype && lurn__shape_equal(&g->shape, &meta->shape)) return LURN_OK;
+  return lurn__fail(s->ctx, LURN_ESHAPE, "%s: the backward of %s gave a gradient of %s %s for an input of %s %s", s->who, name,
+                    lurn_dtype_name(g->dtype), LURN__SHAPE(g), lurn_dtype_name(meta->dtype),
+                    lurn__shape_print(&meta->shape, (char[LURN__SHAPE_TEXT]){0}));
+}
+
+/* Hands grad_in to where the edges lead; takes over all of them, also on failure. */
+static lurn_status hand_on(sweep *s, lurn__graph_node *node, lurn_tensor **grad_in) {
+  lurn_status status = LURN_OK;
+  for (int64_t i = 0; i < node->n_in; i++) {
+    lurn_tensor *g = grad_in[i];
+    const lurn__edge *edge = &node->edges[i];
+    grad_in[i] = NULL;
+    if (g == NULL) continue;
+    if (status == LURN_OK) status = check_gradient(s, node->base.name, g, &node->in_meta[i]);
+    leaf *to = edge->leaf != NULL ? find_leaf(s, edge->leaf) : NULL;
+    if (status != LURN_OK || (edge->node == NULL && to == NULL))
+      lurn_release(g);
+    else if (edge->node != NULL)
+      status = gather(s->ctx, &((lurn__graph_node *)edge->node)->grad_out[edge->output], g);
+    else
+      status = gather(s->ctx, &to->grad, g);
+  }
+  return status;
+}
+
+/* ---- Running ----------------------------------------------------------------------------------------------- */
+
+static lurn_status check_saved(sweep *s, const lurn__graph_node *node) {
+  for (int i = 0; i < LURN__MAX_SAVED; i++) {
+    const lurn__saved *saved = &node->saved[i];
+    if (saved->tensor == NULL || saved->tensor->storage->version == saved->version) continue;
+    return lurn__fail(s->ctx, LURN_EVERSION, "%s: a tensor of shape %s that %s needs was changed in place after it was used",
+                      s->who, LURN__SHAPE(saved->tensor), node->base.name);
+  }
+  return LURN_OK;
+}
+
+static void capture(sweep *s, const lurn__graph_node *node) {
+  for (int i = 0; i < s->n_inputs; i++) {
+    const lurn_tensor *t = s->inputs[i];
+    if (t->node == &node->base && node->grad_out[t->output] != NULL && s->captured[i] == NULL)
+      s->captured[i] = lurn_retain(node->grad_out[t->output]);
+  }
+}
+
+static lurn_status run_backward(sweep *s, lurn__graph_node *node) {
+  enum { FEW = 16 };
+  lurn_tensor *few_grads[FEW] = {0}, **grad_in = few_grads;
+  bool few_need[FEW], *need = few_need;
+  size_t n = (size_t)node->n_in, bytes = n * (sizeof *grad_in + sizeof *need);
+  if (n > FEW) {
+    grad_in = lurn__alloc_zeroed(s->ctx, bytes);
+    if (grad_in == NULL) return LURN_ENOMEM;
+    need = (bool *)(grad_in + n);
+  }
+  bool any = false;
+  for (size_t i = 0; i < n; i++) any |= need[i] = node->need[i] && edge_wanted(s, &node->edges[i]);
+  lurn_status status = any ? node->backward(s->ctx, node, grad_in, need) : LURN_OK;
+  if (status == LURN_OK) {
+    status = hand_on(s, node, grad_in);
+  } else {
+    for (size_t i = 0; i < n; i++) lurn_release(grad_in[i]);
+  }
+  if (n > FEW) lurn__free(s->ctx, grad_in, bytes);
+  return status;
+}
+
+static lurn_status visit(sweep *s, lurn__graph_node *node) {
+  bool reached = false;
+  for (int i = 0; i < node->n_out; i++) reached |= node->grad_out[i] != NULL;
+  if (!reached || !node->wanted) return LURN_OK;
+  capture(s, node);
+  LURN__TRY(check_saved(s, node));
+  lurn_status status = run_backward(s, node);
+  for (int i = 0; i < node->n_out; i++) lurn__drop(&node->grad_out[i]);
+  if (status == LURN_OK && !s->retain_graph) lurn__graph_node_consume(s->ctx, node);
+  return status;
+}
+
+/* ---- Starting ---------------------------------------------------------------------------------------------- */
+
+static lurn_status seed_gradient(sweep *s, lurn_tensor *root, lurn_tensor *given, lurn_tensor **out) {
+  if (given == NULL) return lurn_full(s->ctx, root->dtype, root->shape.ndim, root->shape.size, 1, out);
+  if (given->ctx != s->ctx) return lurn__fail(s->ctx, LURN_ESTATE, "%s: the gradient belongs to another context", s->who);
+  if (given->dtype != root->dtype || !lurn__shape_equal(&given->shape, &root->shape))
+    return lurn__fail(s->ctx, LURN_ESHAPE, "%s: the gradient is %s %s; expected %s %s like the tensor", s->who,
+                      lurn_dtype_name(given->dtype), LURN__SHAPE(given), lurn_dtype_name(root->dtype), LURN__SHAPE(root));
+  return lurn__tensor_alias(given, out);
+}
+
+static lurn_status seed(sweep *s, lurn_tensor *root, lurn_tensor *given) {
+  lurn_tensor *g;
+  if (root->ctx != s->ctx) return lurn__fail(s->ctx, LURN_ESTATE, "%s: a tensor belongs to another context", s->who);
+  if (!root->requires_grad)
+    return lurn__fail(s->ctx, LURN_ESTATE, "%s: the tensor does not depend on anything that requires a gradient", s->who);
+  LURN__TRY(lurn__check_history(s->ctx, s->who, root));
+  LURN__TRY(meet_tensor(s, root));
+  LURN__TRY(seed_gradient(s, root, given, &g));
+  if (root->node != NULL) return gather(s->ctx, &((lurn__graph_node *)root->node)->grad_out[root->output], g);
+  return gather(s->ctx, &find_leaf(s, root)->grad, g);
+}
+
+static lurn_status run_sweep(sweep *s) {
+  LURN__TRY(collect(s));
+  if (s->inputs != NULL) mark_wanted(s);
+  for (int64_t i = 0; i < s->n_nodes; i++) LURN__TRY(visit(s, s->nodes[i]));
+  return LURN_OK;
+}
+
+static void finish(sweep *s) {
+  for (int64_t i = 0; i < s->n_nodes; i++) {
+    for (int k = 0; k < s->nodes[i]->n_out; k++) lurn__drop(&s->nodes[i]->grad_out[k]);
+    lurn__node_release(s->ctx, &s->nodes[i]->base);
+  }
+  for (int64_t i = 0; i < s->n_leaves; i++) {
+    lurn_release(s->leaves[i].grad);
+    lurn_release(s->leaves[i].tensor);
+  }
+  lurn__free(s->ctx, s->nodes, (size_t)s->node_room * sizeof *s->nodes);
+  lurn__free(s->ctx, s->leaves, (size_t)s->leaf_room * sizeof *s->leaves);
+}
+
+/* A gradient that leaves the sweep has memory of its own. */
+static lurn_status make_exclusive(lurn_ctx *ctx, lurn_tensor **g) {
+  if (*g == NULL || exclusive(*g)) return LURN_OK;
+  lurn_tensor *copy;
+  LURN__TRY(lurn__clone(ctx, *g, &copy));
+  lurn_release(*g);
+  *g = copy;
+  return LURN_OK;
+}
+
+/* First everything that can fail, then the change. */
+static lurn_status commit_leaves(sweep *s) {
+  for (int64_t i = 0; i < s->n_leaves; i++) LURN__TRY(make_exclusive(s->ctx, &s->leaves[i].grad));
+  for (int64_t i = 0; i < s->n_leaves; i++) {
+    leaf *l = &s->leaves[i];
+    if (l->grad == NULL || l->tensor->grad == NULL) continue;
+    if (!lurn_tensor_is_contiguous(l->tensor->grad)) LURN__TRY(make_exclusive(s->ctx, &l->tensor->grad));
+  }
+  for (int64_t i = 0; i < s->n_leaves; i++) {
+    leaf *l = &s->leaves[i];
+    if (l->grad == NULL) continue;
+    if (l->tensor->grad == NULL) {
+      l->tensor->grad = l->grad;
+      l->grad = NULL;
+    } else {
+      LURN__TRY(lurn__add_(s->ctx, l->tensor->grad, l->grad)); /* contiguous, same dtype: allocates nothing */
+    }
+  }
+  return LURN_OK;
+}
+
+lurn_status lurn_backward(lurn_ctx *ctx, lurn_tensor *root, lurn_tensor *grad, bool retain_graph) {
+  if (grad == NULL && lurn__numel(root) != 1)
+    return lurn__fail(ctx, LURN_ESHAPE, "backward: the tensor has shape %s; only one of a single element needs no gradient given",
+                      LURN__SHAPE(root));
+  sweep s = {.ctx = ctx, .who = "backward", .mark = ++ctx->backward_mark, .retain_graph = retain_graph};
+  bool before = lurn_set_grad_enabled(ctx, false);
+  lurn_status status = seed(&s, root, grad);
+  if (status == LURN_OK) status = run_sweep(&s);
+  if (status == LURN_OK) status = commit_leaves(&s);
+  finish(&s);
+  lurn_set_grad_enabled(ctx, before);
+  return status;
+}
+
+static lurn_status collect_captured(sweep *s) {
+  for (int i = 0; i < s->n_inputs; i++) {
+    leaf *l = s->inputs[i]->node == NULL ? find_leaf(s, s->inputs[i]) : NULL;
+    if (l != NULL && l->grad != NULL) s->captured[i] = lurn_retain(l->grad);
+  }
+  for (int i = 0; i < s->n_inputs; i++) LURN__TRY(make_exclusive(s->ctx, &s->captured[i]));
+  return LURN_OK;
+}
+
+lurn_status lurn_grad(lurn_ctx *ctx, lurn_tensor *const *outputs, int n_outputs, lurn_tensor *const *grad_outputs,
+                      lurn_tensor *const *inputs, int n_inputs, bool retain_graph, lurn_tensor **out) {
+  for (int i = 0; i < n_inputs; i++)
+    if (!inputs[i]->requires_grad)
+      return lurn__fail(ctx, LURN_ESTATE, "grad: input %d does not require a gradient", i + ctx->index_base);
+  size_t bytes = (size_t)n_inputs * sizeof *out;
+  sweep s = {.ctx = ctx, .who = "grad", .mark = ++ctx->backward_mark, .retain_graph = retain_graph};
+  s.inputs = inputs;
+  s.n_inputs = n_inputs;
+  s.captured = lurn__alloc_zeroed(ctx, bytes);
+  if (s.captured == NULL) return LURN_ENOMEM;
+  bool before = lurn_set_grad_enabled(ctx, false);
+  lurn_status status = LURN_OK;
+  for (int i = 0; i < n_outputs && status == LURN_OK; i++)
+    status = seed(&s, outputs[i], grad_outputs != NULL ? grad_outputs[i] : NULL);
+  if (status == LURN_OK) status = run_sweep(&s);
+  if (status == LURN_OK) status = collect_captured(&s);
+  for (int i = 0; i < n_inputs; i++) {
+    if (status == LURN_OK)
+      out[i] = s.captured[i];
+    else
+      lurn_release(s.captured[i]);
+  }
+  lurn__free(ctx, s.captured, bytes);
+  finish(&s);
+  lurn_set_grad_enabled(ctx, before);
+  return status;
+}

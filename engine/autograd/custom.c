@@ -1,0 +1,68 @@
+/* Differentiable functions of the host. */
+#include "autograd/node.h"
+
+typedef struct custom_extra {
+  lurn_custom_backward backward;
+  void (*free_ud)(void *ud);
+  void *ud;
+} custom_extra;
+
+static lurn_status custom_backward(lurn_ctx *ctx, lurn__graph_node *node, lurn_tensor **grad_in, const bool *need) {
+  const custom_extra *extra = node->extra;
+  return extra->backward(ctx, extra->ud, node->grad_out, node->n_out, grad_in, need, (int)node->n_in);
+}
+
+static void release_custom(lurn_ctx *ctx, lurn__graph_node *node) {
+  (void)ctx;
+  custom_extra *extra = node->extra;
+  if (extra->free_ud != NULL) extra->free_ud(extra->ud);
+  extra->free_ud = NULL;
+}
+
+static bool needs_grad(const lurn_ctx *ctx, lurn_tensor *const *inputs, int n_in) {
+  for (int i = 0; i < n_in && ctx->grad_enabled; i++)
+    if (inputs[i]->requires_grad) return true;
+  return false;
+}
+
+static lurn_status make_outputs(lurn_tensor *const *values, int n_out, lurn_tensor **out) {
+  for (int i = 0; i < n_out; i++) {
+    lurn_status status = lurn__tensor_alias(values[i], &out[i]);
+    if (status == LURN_OK) continue;
+    while (i > 0) lurn__drop(&out[--i]);
+    return status;
+  }
+  return LURN_OK;
+}
+
+static lurn_status record(lurn_ctx *ctx, const char *name, lurn_tensor *const *inputs, int n_in, int n_out,
+                          lurn__graph_node **out) {
+  for (int i = 0; i < n_in; i++) LURN__TRY(lurn__check_history(ctx, name, inputs[i]));
+  return lurn__graph_node_new(ctx, name, inputs, n_in, n_out, sizeof(custom_extra), out);
+}
+
+lurn_status lurn_custom(lurn_ctx *ctx, const char *name, lurn_tensor *const *inputs, int n_in,
+                        lurn_tensor *const *values, int n_out, lurn_custom_backward backward,
+                        void (*free_ud)(void *ud), void *ud, lurn_tensor **out) {
+  lurn__graph_node *node = NULL;
+  lurn_tensor *results[LURN__MAX_OUT * 4];
+  lurn_status status = LURN_OK;
+  if (n_out > (int)(sizeof results / sizeof results[0]))
+    status = lurn__fail(ctx, LURN_EVALUE, "%s: %d outputs; at most %d are possible", name, n_out, LURN__MAX_OUT * 4);
+  if (status == LURN_OK && needs_grad(ctx, inputs, n_in)) status = record(ctx, name, inputs, n_in, n_out, &node);
+  if (status == LURN_OK) status = make_outputs(values, n_out, results);
+  if (status != LURN_OK || node == NULL) {
+    if (node != NULL) lurn__node_release(ctx, &node->base);
+    if (free_ud != NULL) free_ud(ud);
+  }
+  if (status != LURN_OK) return status;
+  if (node != NULL) {
+    *(custom_extra *)node->extra = (custom_extra){backward, free_ud, ud};
+    node->backward = custom_backward;
+    node->release_extra = release_custom;
+    for (int i = 0; i < n_out; i++) lurn__graph_node_attach(node, i, results[i]);
+    lurn__node_release(ctx, &node->base);
+  }
+  for (int i = 0; i < n_out; i++) out[i] = results[i];
+  return LURN_OK;
+}

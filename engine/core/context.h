@@ -1,0 +1,51 @@
+/* The context: allocator, error text, random numbers, threads and settings.  There are no globals. */
+#ifndef LURN_CORE_CONTEXT_H
+#define LURN_CORE_CONTEXT_H
+
+#include "core/pool.h"
+#include "lurn.h"
+
+typedef struct lurn__node lurn__node;
+typedef struct lurn__threads lurn__threads;
+
+struct lurn_ctx {
+  lurn__pool pool;
+  char error[1024]; /* fixed, so that it works when memory is out */
+  uint64_t rng_seed;
+  uint64_t rng_block; /* next unused 128-bit block of the Philox stream */
+  lurn__threads *threads;
+  int num_threads;
+  lurn_isa isa;
+  int index_base; /* what messages count from */
+  bool grad_enabled;
+  uint64_t node_number;  /* numbers graph nodes in order of creation */
+  uint64_t backward_mark;
+  lurn__node *dead;      /* nodes waiting to be freed, see tensor.c */
+  bool burying;
+  int64_t objects;       /* live tensors and other things that point here */
+  bool closed;           /* lurn_ctx_free was called */
+};
+
+/* Formats the error text and returns status, so that a function can end with `return lurn__fail(...)`.  The arguments may
+ * include the current text. */
+#define lurn__fail lurn_fail
+
+/* Memory from the context's pool.  NULL only when the host's allocator says no; the error text is then set.  Zero bytes give a
+ * valid pointer.  Freeing takes the size that was asked for; NULL is fine. */
+void *lurn__alloc(lurn_ctx *ctx, size_t bytes) LURN_CHECKED;
+void *lurn__alloc_zeroed(lurn_ctx *ctx, size_t bytes) LURN_CHECKED;
+void lurn__free(lurn_ctx *ctx, void *p, size_t bytes);
+/* count * size with an overflow check; NULL with the error set when it overflows. */
+void *lurn__alloc_array(lurn_ctx *ctx, size_t count, size_t size) LURN_CHECKED;
+
+/* Objects that need the context alive. */
+void lurn__ctx_retain(lurn_ctx *ctx);
+void lurn__ctx_release(lurn_ctx *ctx);
+
+#define LURN__TRY(expr)                                                                                                \
+  do {                                                                                                                 \
+    lurn_status try_status_ = (expr);                                                                                  \
+    if (try_status_ != LURN_OK) return try_status_;                                                                    \
+  } while (0)
+
+#endif

@@ -1,0 +1,19 @@
+/* A small pool of threads per context.  Work is cut into tasks by the caller; which thread runs a task never changes what it
+ * computes, so results do not depend on the number of threads. */
+#ifndef LURN_CORE_THREADS_H
+#define LURN_CORE_THREADS_H
+
+#include "core/context.h"
+
+enum { LURN__MAX_THREADS = 256 };
+
+/* fn(arg, task, thread) for task = 0..n_tasks-1, on up to num_threads threads including the caller, and returns when all are done.
+ * thread is 0..num_threads-1, for per-thread scratch; the caller is thread 0.  The threads are started at the first call; when
+ * the system refuses, the caller does the work.  Tasks must not call this themselves. */
+typedef void lurn__task_fn(void *arg, int64_t task, int thread);
+void lurn__parallel(lurn_ctx *ctx, int64_t n_tasks, lurn__task_fn *fn, void *arg);
+
+/* Stops and joins the threads; the next lurn__parallel starts new ones. */
+void lurn__threads_stop(lurn_ctx *ctx);
+
+#endif

@@ -1,0 +1,6 @@
+#if defined(__x86_64__)
+#define ISA avx2
+#include "kernels/optim.inc"
+#else
+typedef int lurn__no_avx2; /* C wants a declaration in every file */
+#endif

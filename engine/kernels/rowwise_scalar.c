@@ -1,0 +1,2 @@
+#define ISA scalar
+#include "kernels/rowwise.inc"

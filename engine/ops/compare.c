@@ -1,0 +1,97 @@
+/* Comparisons and logic: results are bool, none is differentiable. */
+#include "ops/loop.h"
+
+static lurn_status run_binary(lurn__call *call, lurn__binary_fn *fn, lurn_tensor *a, lurn_tensor *b, lurn_dtype dtype) {
+  lurn__shape shape;
+  lurn__loop loop;
+  if (!lurn__shape_broadcast(&a->shape, &b->shape, &shape))
+    return lurn__op_fail(call, LURN_ESHAPE, "shapes %s and %s do not broadcast", LURN__SHAPE(a), LURN__SHAPE(b));
+  LURN__TRY(lurn__out(call, 0, LURN_BOOL, &shape));
+  lurn__loop_begin(&loop, call->out[0]);
+  LURN__TRY(lurn__loop_add(&loop, &call->temps, a, dtype));
+  LURN__TRY(lurn__loop_add(&loop, &call->temps, b, dtype));
+  lurn__loop_binary(call->ctx, &loop, fn);
+  return LURN_OK;
+}
+
+static lurn_status compare(lurn__call *call, lurn__compare kind, lurn_tensor *a, lurn_tensor *b) {
+  lurn_dtype dtype = lurn__promote(a->dtype, a->weak, b->dtype, b->weak);
+  return run_binary(call, lurn__kernels_of(call->ctx)->elementwise->compare[kind][dtype], a, b, dtype);
+}
+
+#define COMPARISON(name, NAME, formula)                                                                                \
+  static lurn_status name##_forward(lurn__call *call) {                                                                \
+    const struct lurn__##name##_args *args = call->args;                                                               \
+    return compare(call, LURN__COMPARE_##NAME, args->a, args->b);                                                      \
+  }                                                                                                                    \
+  const lurn__op lurn__op_##name = {                                                                                   \
+      .forward = name##_forward,                                                                                       \
+      .doc = formula ", elementwise, as bool.\nShapes broadcast as in NumPy; both sides are first brought to their common dtype."}
+
+COMPARISON(eq, EQ, "a == b");
+COMPARISON(ne, NE, "a ~= b");
+COMPARISON(lt, LT, "a < b");
+COMPARISON(le, LE, "a <= b");
+COMPARISON(gt, GT, "a > b");
+COMPARISON(ge, GE, "a >= b");
+
+/* ---- Logic ------------------------------------------------------------------------------------------------- */
+
+static lurn_status logical(lurn__call *call, lurn__logical kind, lurn_tensor *a, lurn_tensor *b) {
+  return run_binary(call, lurn__kernels_of(call->ctx)->elementwise->logical[kind], a, b, LURN_BOOL);
+}
+
+static lurn_status logical_and_forward(lurn__call *call) {
+  const struct lurn__logical_and_args *args = call->args;
+  return logical(call, LURN__LOGICAL_AND, args->a, args->b);
+}
+
+const lurn__op lurn__op_logical_and = {.forward = logical_and_forward,
+                                       .doc = "a and b, elementwise, as bool.\nAnything but 0 counts as true; shapes "
+                                              "broadcast as in NumPy."};
+
+static lurn_status logical_or_forward(lurn__call *call) {
+  const struct lurn__logical_or_args *args = call->args;
+  return logical(call, LURN__LOGICAL_OR, args->a, args->b);
+}
+
+const lurn__op lurn__op_logical_or = {.forward = logical_or_forward,
+                                      .doc = "a or b, elementwise, as bool.\nAnything but 0 counts as true; shapes "
+                                             "broadcast as in NumPy."};
+
+/* ---- Tests of one tensor ----------------------------------------------------------------------------------- */
+
+static lurn_status run_test(lurn__call *call, lurn__unary kind, lurn_tensor *x, lurn_dtype dtype) {
+  lurn__loop loop;
+  LURN__TRY(lurn__out(call, 0, LURN_BOOL, &x->shape));
+  lurn__loop_begin(&loop, call->out[0]);
+  LURN__TRY(lurn__loop_add(&loop, &call->temps, x, dtype));
+  lurn__loop_unary(call->ctx, &loop, lurn__kernels_of(call->ctx)->elementwise->unary[kind][dtype]);
+  return LURN_OK;
+}
+
+static lurn_status logical_not_forward(lurn__call *call) {
+  const struct lurn__logical_not_args *args = call->args;
+  return run_test(call, LURN__UNARY_LOGICAL_NOT, args->a, args->a->dtype);
+}
+
+const lurn__op lurn__op_logical_not = {.forward = logical_not_forward,
+                                       .doc = "not a, elementwise, as bool.\nTrue where a is 0."};
+
+/* Integers are read as floats: never NaN, always finite. */
+static lurn_dtype float_of(const lurn_tensor *x) { return lurn_dtype_is_float(x->dtype) ? x->dtype : LURN_FLOAT32; }
+
+static lurn_status isnan_forward(lurn__call *call) {
+  const struct lurn__isnan_args *args = call->args;
+  return run_test(call, LURN__UNARY_ISNAN, args->a, float_of(args->a));
+}
+
+const lurn__op lurn__op_isnan = {.forward = isnan_forward, .doc = "Whether a is NaN, elementwise, as bool."};
+
+static lurn_status isfinite_forward(lurn__call *call) {
+  const struct lurn__isfinite_args *args = call->args;
+  return run_test(call, LURN__UNARY_ISFINITE, args->a, float_of(args->a));
+}
+
+const lurn__op lurn__op_isfinite = {.forward = isfinite_forward,
+                                    .doc = "Whether a is neither NaN nor infinite, elementwise, as bool."};

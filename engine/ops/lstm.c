@@ -1,0 +1,49 @@
+/* lstm: one layer and direction of a long short-term memory. */
+#include "ops/recurrent.h"
+
+static void step_forward(const lurn__cells *cells, const lurn__step *s) {
+  cells->lstm_forward(s->n, s->h, s->gates, s->bias, s->cell_before, s->cell, s->hidden);
+}
+
+static void step_backward(const lurn__cells *cells, const lurn__step *s) {
+  cells->lstm_backward(s->n, s->h, s->gates, s->cell_before, s->cell, s->dhidden, s->dcell, s->dcell_total, s->dgates);
+}
+
+static const lurn__cell cell = {
+    .gates = 4, .keeps_gates = true, .has_cell = true, .forward = step_forward, .backward = step_backward};
+
+static lurn_status lstm_forward(lurn__call *call) {
+  const struct lurn__lstm_args *args = call->args;
+  return lurn__layer_forward(call, &(lurn__layer){.cell = &cell,
+                                                  .reverse = args->reverse,
+                                                  .record = args->record,
+                                                  .x = args->x,
+                                                  .w_ih = args->w_ih,
+                                                  .w_hh = args->w_hh,
+                                                  .b_ih = args->b_ih,
+                                                  .b_hh = args->b_hh,
+                                                  .h0 = args->h0,
+                                                  .c0 = args->c0,
+                                                  .lengths = args->lengths});
+}
+
+static lurn_status lstm_backward(lurn__grad_call *grad) {
+  const struct lurn__lstm_args *args = grad->args;
+  return lurn__layer_backward(grad, &(lurn__layer){.cell = &cell, .reverse = args->reverse, .record = args->record});
+}
+
+const lurn__op lurn__op_lstm = {
+    .forward = lstm_forward,
+    .backward = lstm_backward,
+    .doc =
+        "i, f, o = sigmoid(W x_t + b + U h_(t-1) + b'), g = tanh(the same), c_t = f c_(t-1) + i g, h_t = o tanh(c_t).\n"
+        "x (T, N, D); w_ih (4H, D), w_hh (4H, H), b_ih and b_hh (4H) with rows in the order i f g o; h0 and c0 (N, H), "
+        "zero "
+        "when left out.  y (T, N, H) is every h_t; h_n and c_n (N, H) are the last.  float32 or float64.\n"
+        "lengths (N), integers 0..T: y is zero past a sequence's length, where its state stays as it is.  reverse "
+        "takes the "
+        "steps from the last to the first, each sequence from its own last.  record is filled with gates, cell and "
+        "hidden "
+        "states, and by backward with the total gradients of h_t and c_t.\n"
+        "Errors: shapes or dtypes that do not fit, lengths out of range.\n"
+        "Hochreiter and Schmidhuber 1997; with forget gate, Gers et al. 2000."};

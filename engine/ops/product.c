@@ -1,0 +1,97 @@
+#include "ops/product.h"
+
+#include "core/threads.h"
+
+/* Multiply-adds below which threads cost more than they bring. */
+#define SMALL_PRODUCT ((int64_t)1 << 18)
+
+typedef struct product {
+  const lurn__gemm *gemm;
+  int64_t m, n, k;
+  lurn__matrix a, b;
+  void *packed;
+  char *c;
+  int64_t ldc;
+  size_t width;
+  bool accumulate;
+  int64_t rows_per_task, columns_per_task, column_tasks;
+  char *scratch;
+  size_t scratch_bytes; /* per thread */
+} product;
+
+static void pack_task(void *arg, int64_t task, int thread) {
+  (void)thread;
+  const product *p = arg;
+  int64_t first = task * p->columns_per_task, last = first + p->columns_per_task;
+  p->gemm->pack(p->k, p->n, p->b, first, last < p->n ? last : p->n, p->packed);
+}
+
+static void multiply_task(void *arg, int64_t task, int thread) {
+  const product *p = arg;
+  int64_t row = task / p->column_tasks * p->rows_per_task, column = task % p->column_tasks * p->columns_per_task;
+  int64_t rows = p->m - row < p->rows_per_task ? p->m - row : p->rows_per_task;
+  int64_t last = column + p->columns_per_task < p->n ? column + p->columns_per_task : p->n;
+  lurn__matrix a = p->a;
+  a.data = (const char *)a.data + row * a.row * (int64_t)p->width;
+  p->gemm->run_packed(rows, p->n, p->k, a, p->packed, column, last, p->c + row * p->ldc * (int64_t)p->width, p->ldc,
+                      p->accumulate, p->scratch + (size_t)thread * p->scratch_bytes);
+}
+
+static lurn_status run_alone(lurn_ctx *ctx, const product *p) {
+  size_t bytes = p->gemm->scratch(p->m, p->n, p->k);
+  void *scratch = lurn__alloc(ctx, bytes);
+  if (scratch == NULL) return LURN_ENOMEM;
+  p->gemm->run(p->m, p->n, p->k, p->a, p->b, p->c, p->ldc, p->accumulate, scratch);
+  lurn__free(ctx, scratch, bytes);
+  return LURN_OK;
+}
+
+static int64_t round_up(int64_t value, int64_t unit) { return (value + unit - 1) / unit * unit; }
+
+/* Packs B once, in parallel, then cuts C: into bands of rows when there are enough, else into panels of columns.  A few tasks for
+ * each thread even out their pace; the cut does not change any element's bits. */
+static lurn_status run_together(lurn_ctx *ctx, product *p) {
+  int64_t tasks = 4 * (int64_t)ctx->num_threads;
+  size_t packed_bytes = (size_t)p->gemm->packed_size(p->k, p->n) * p->width;
+  p->columns_per_task = round_up((p->n + tasks - 1) / tasks, p->gemm->panel);
+  p->packed = lurn__alloc(ctx, packed_bytes);
+  if (p->packed == NULL) return LURN_ENOMEM;
+  p->rows_per_task = round_up((p->m + tasks - 1) / tasks, p->gemm->tile);
+  bool by_rows = p->m >= p->n || p->m >= tasks * p->gemm->tile;
+  int64_t pack_tasks = (p->n + p->columns_per_task - 1) / p->columns_per_task;
+  p->scratch_bytes = p->gemm->packed_scratch(p->m, p->k);
+  size_t all_scratch = p->scratch_bytes * (size_t)ctx->num_threads;
+  p->scratch = lurn__alloc(ctx, all_scratch);
+  if (p->scratch == NULL) {
+    lurn__free(ctx, p->packed, packed_bytes);
+    return LURN_ENOMEM;
+  }
+  lurn__parallel(ctx, pack_tasks, pack_task, p);
+  if (by_rows)
+    p->columns_per_task = p->n;
+  else
+    p->rows_per_task = p->m;
+  p->column_tasks = (p->n + p->columns_per_task - 1) / p->columns_per_task;
+  int64_t row_tasks = (p->m + p->rows_per_task - 1) / p->rows_per_task;
+  lurn__parallel(ctx, row_tasks * p->column_tasks, multiply_task, p);
+  lurn__free(ctx, p->scratch, all_scratch);
+  lurn__free(ctx, p->packed, packed_bytes);
+  return LURN_OK;
+}
+
+lurn_status lurn__product(lurn_ctx *ctx, lurn_dtype dtype, int64_t m, int64_t n, int64_t k, lurn__matrix a,
+                          lurn__matrix b, void *c, int64_t ldc, bool accumulate) {
+  if (m == 0 || n == 0) return LURN_OK;
+  product p = {.gemm = lurn__gemm_of(ctx, dtype),
+               .m = m,
+               .n = n,
+               .k = k,
+               .a = a,
+               .b = b,
+               .c = c,
+               .ldc = ldc,
+               .width = lurn_dtype_size(dtype),
+               .accumulate = accumulate};
+  bool small = ctx->num_threads == 1 || (double)m * (double)n * (double)k < (double)SMALL_PRODUCT;
+  return small ? run_alone(ctx, &p) : run_together(ctx, &p);
+}

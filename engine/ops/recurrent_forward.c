@@ -1,0 +1,352 @@
+/* Forward of recurrent layers: checks, memory, and the walk through time. */
+#include <string.h>
+
+#include "core/threads.h"
+#include "ops/record.h"
+#include "ops/recurrent.h"
+
+/* ---- Checks ------------------------------------------------------------------------------------------------ */
+
+/* Fails unless t is absent, or has x's dtype and the shape (a, b), or (a) when b is negative. */
+static lurn_status expect(lurn__call *call, const lurn__layer *layer, const lurn_tensor *t, const char *name, int64_t a,
+                          int64_t b) {
+  if (t == NULL) return LURN_OK;
+  lurn__shape shape = {.ndim = b < 0 ? 1 : 2, .size = {a, b}};
+  if (!lurn__shape_equal(&t->shape, &shape))
+    return lurn__op_fail(call, LURN_ESHAPE, "%s has shape %s, expected %s", name, LURN__SHAPE(t),
+                         lurn__shape_print(&shape, (char[LURN__SHAPE_TEXT]){0}));
+  if (t->dtype != layer->x->dtype)
+    return lurn__op_fail(call, LURN_EDTYPE, "%s is %s, expected %s like x", name, lurn_dtype_name(t->dtype),
+                         lurn_dtype_name(layer->x->dtype));
+  return LURN_OK;
+}
+
+static lurn_status check_lengths(lurn__call *call, const lurn_tensor *lengths, int64_t T, int64_t N) {
+  lurn__shape shape = {.ndim = 1, .size = {N}};
+  if (lurn_dtype_is_float(lengths->dtype) || lengths->dtype == LURN_BOOL)
+    return lurn__op_fail(call, LURN_EDTYPE, "lengths is %s, expected int64", lurn_dtype_name(lengths->dtype));
+  if (!lurn__shape_equal(&lengths->shape, &shape))
+    return lurn__op_fail(call, LURN_ESHAPE, "lengths has shape %s, expected %s", LURN__SHAPE(lengths),
+                         lurn__shape_print(&shape, (char[LURN__SHAPE_TEXT]){0}));
+  for (int64_t n = 0; n < N; n++) {
+    const char *at =
+        (const char *)lurn__tensor_ptr(lengths) + n * lengths->stride[0] * (int64_t)lurn__tensor_width(lengths);
+    int64_t length = lurn__load_int(lengths->dtype, at);
+    if (length < 0 || length > T)
+      return lurn__op_fail(call, LURN_EVALUE, "lengths[%lld] is %lld, expected 0..%lld",
+                           (long long)(n + call->ctx->index_base), (long long)length, (long long)T);
+  }
+  return LURN_OK;
+}
+
+/* Shapes and dtypes of all inputs; H from w_ih. */
+static lurn_status check(lurn__call *call, const lurn__layer *layer, int64_t *hidden) {
+  const lurn_tensor *x = layer->x, *w_ih = layer->w_ih;
+  int64_t gates = layer->cell->gates;
+  LURN__TRY(lurn__need_float(call, x, "x"));
+  if (x->shape.ndim != 3)
+    return lurn__op_fail(call, LURN_ESHAPE, "x has shape %s, expected 3 dimensions: time, batch, input",
+                         LURN__SHAPE(x));
+  int64_t T = x->shape.size[0], N = x->shape.size[1], D = x->shape.size[2];
+  if (w_ih->shape.ndim != 2 || w_ih->shape.size[0] < gates || w_ih->shape.size[0] % gates != 0)
+    return lurn__op_fail(call, LURN_ESHAPE, "w_ih has shape %s, expected (%lld * hidden, %lld)", LURN__SHAPE(w_ih),
+                         (long long)gates, (long long)D);
+  int64_t rows = w_ih->shape.size[0], H = rows / gates;
+  LURN__TRY(expect(call, layer, w_ih, "w_ih", rows, D));
+  LURN__TRY(expect(call, layer, layer->w_hh, "w_hh", rows, H));
+  LURN__TRY(expect(call, layer, layer->b_ih, "b_ih", rows, -1));
+  LURN__TRY(expect(call, layer, layer->b_hh, "b_hh", rows, -1));
+  LURN__TRY(expect(call, layer, layer->h0, "h0", N, H));
+  LURN__TRY(expect(call, layer, layer->c0, "c0", N, H));
+  if (layer->lengths != NULL) LURN__TRY(check_lengths(call, layer->lengths, T, N));
+  if (((double)rows + (double)D) * ((double)D + (double)H + 64) > 0x1p56)
+    return lurn__op_fail(call, LURN_ENOMEM, "out of memory: the packed weights are too large");
+  *hidden = H;
+  return LURN_OK;
+}
+
+/* ---- A run ------------------------------------------------------------------------------------------------- */
+
+typedef struct forward_run {
+  lurn__sequence s;
+  lurn__packed packed;
+  const char *x, *h0;              /* contiguous; h0 NULL when it is zero */
+  char *w_ih, *w_hh, *w_recurrent; /* packed: (D, rows), (H, split), (H, rows - split) */
+  char *bias;
+  lurn__track hidden, cell, recurrent;
+  char *y; /* (T, N, H); the hidden track itself without lengths */
+  char *gates;
+  bool keeps_gates; /* gates holds all steps, else those of one chunk */
+} forward_run;
+
+/* Gates of the rows from `row` on at time t, in a chunk whose lowest time is t_low. */
+static char *gates_at(const forward_run *r, int64_t t, int64_t t_low, int64_t row) {
+  return r->gates + ((r->keeps_gates ? t : t - t_low) * r->s.N + row) * r->s.rows * r->s.width;
+}
+
+/* gates = x . w_ih^T for some rows from x and from gates on. */
+static void multiply_input(const forward_run *r, int thread, int64_t rows, int64_t x_row, char *gates) {
+  const lurn__sequence *s = &r->s;
+  lurn__packed_product(&r->packed, thread, rows, s->rows, s->D, r->x + x_row * s->D * s->width, s->D, r->w_ih, gates,
+                       s->rows, false);
+}
+
+/* The input's part of `count` steps from the i-th, rows first..last. */
+static void multiply_chunk(const forward_run *r, int thread, int64_t i, int64_t count, int64_t first, int64_t last) {
+  const lurn__sequence *s = &r->s;
+  int64_t low = lurn__chunk_time(s, i, count);
+  if (s->lengths == NULL && last - first == s->N) {
+    multiply_input(r, thread, count * s->N, low * s->N, gates_at(r, low, low, 0));
+    return;
+  }
+  for (int64_t t = low; t < low + count; t++)
+    for (int64_t from, to = first; lurn__next_run(s, t, last, &from, &to);)
+      multiply_input(r, thread, to - from, t * s->N + from, gates_at(r, t, low, from));
+}
+
+/* The i-th step of rows from..to, all active. */
+static void take_step(const forward_run *r, int thread, int64_t i, int64_t low, int64_t from, int64_t to) {
+  const lurn__sequence *s = &r->s;
+  int64_t t = lurn__step_time(s, i), n = to - from;
+  lurn__step step = {.f = s->f, .n = n, .h = s->H, .bias = r->bias};
+  step.gates = gates_at(r, t, low, from);
+  step.hidden = lurn__track_at(s, &r->hidden, t, from);
+  step.hidden_before = lurn__track_before(s, &r->hidden, i, from);
+  if (s->cell->has_cell) {
+    step.cell = lurn__track_at(s, &r->cell, t, from);
+    step.cell_before = lurn__track_before(s, &r->cell, i, from);
+  }
+  bool zero = i == 0 && r->h0 == NULL;
+  if (!zero)
+    lurn__packed_product(&r->packed, thread, n, s->split, s->H, step.hidden_before, s->H, r->w_hh, step.gates, s->rows,
+                         true);
+  if (s->cell->has_recurrent) {
+    step.recurrent = lurn__track_at(s, &r->recurrent, t, from);
+    if (zero) memset(step.recurrent, 0, (size_t)(n * s->H * s->width));
+    else
+      lurn__packed_product(&r->packed, thread, n, s->rows - s->split, s->H, step.hidden_before, s->H, r->w_recurrent,
+                           step.recurrent, s->H, false);
+  }
+  s->cell->forward(s->cells, &step);
+}
+
+/* Rows of a track stay as they were. */
+static void carry(const lurn__sequence *s, const lurn__track *track, int64_t i, int64_t row) {
+  char *now = lurn__track_at(s, track, lurn__step_time(s, i), row);
+  const char *before = lurn__track_before(s, track, i, row);
+  if (now != before) memcpy(now, before, (size_t)(track->columns * s->width));
+}
+
+/* With lengths: y is the hidden state or zero, and the state of inactive rows is carried on. */
+static void finish_step(const forward_run *r, int64_t i, int64_t low, int64_t first, int64_t last) {
+  const lurn__sequence *s = &r->s;
+  int64_t t = lurn__step_time(s, i);
+  size_t bytes = (size_t)(s->H * s->width);
+  for (int64_t row = first; row < last; row++) {
+    char *y = r->y + (t * s->N + row) * s->H * s->width;
+    if (lurn__row_active(s, t, row)) {
+      memcpy(y, lurn__track_at(s, &r->hidden, t, row), bytes);
+      continue;
+    }
+    memset(y, 0, bytes);
+    carry(s, &r->hidden, i, row);
+    if (s->cell->has_cell) carry(s, &r->cell, i, row);
+    if (r->keeps_gates) memset(gates_at(r, t, low, row), 0, (size_t)(s->rows * s->width));
+    if (s->cell->has_recurrent) memset(lurn__track_at(s, &r->recurrent, t, row), 0, bytes);
+  }
+}
+
+/* All steps of rows first..last. */
+static void run_rows(const forward_run *r, int thread, int64_t first, int64_t last) {
+  const lurn__sequence *s = &r->s;
+  for (int64_t start = 0; start < s->T; start += s->chunk) {
+    int64_t count = s->T - start < s->chunk ? s->T - start : s->chunk;
+    int64_t low = lurn__chunk_time(s, start, count);
+    multiply_chunk(r, thread, start, count, first, last);
+    for (int64_t i = start; i < start + count; i++) {
+      for (int64_t from, to = first; lurn__next_run(s, lurn__step_time(s, i), last, &from, &to);)
+        take_step(r, thread, i, low, from, to);
+      if (s->lengths != NULL) finish_step(r, i, low, first, last);
+    }
+  }
+}
+
+static void rows_task(void *arg, int64_t task, int thread) {
+  const forward_run *r = arg;
+  int64_t tasks = r->packed.cut.tasks, N = r->s.N;
+  run_rows(r, thread, task * N / tasks, (task + 1) * N / tasks);
+}
+
+/* ---- Preparation ------------------------------------------------------------------------------------------- */
+
+static lurn_status contiguous(lurn__call *call, lurn_tensor *t, lurn_dtype dtype, lurn_tensor **out) {
+  if (t == NULL) {
+    *out = NULL;
+    return LURN_OK;
+  }
+  lurn_tensor **slot = lurn__temp(&call->temps);
+  LURN__TRY(lurn__as_contiguous(call->ctx, t, dtype, slot));
+  *out = *slot;
+  return LURN_OK;
+}
+
+/* Contiguous versions of the operands that are read as they lie; the weights are packed from any strides. */
+static lurn_status lay_out(lurn__call *call, lurn__layer *layer) {
+  lurn_dtype dtype = layer->x->dtype;
+  LURN__TRY(contiguous(call, layer->x, dtype, &layer->x));
+  LURN__TRY(contiguous(call, layer->b_ih, dtype, &layer->b_ih));
+  LURN__TRY(contiguous(call, layer->b_hh, dtype, &layer->b_hh));
+  LURN__TRY(contiguous(call, layer->h0, dtype, &layer->h0));
+  LURN__TRY(contiguous(call, layer->c0, dtype, &layer->c0));
+  return contiguous(call, layer->lengths, LURN_INT64, &layer->lengths);
+}
+
+/* A tensor (T, N, columns) that is kept, as temporary. */
+static lurn_status kept(lurn__call *call, const lurn__sequence *s, int64_t columns, lurn_tensor **out) {
+  lurn__shape shape;
+  lurn_tensor **slot = lurn__temp(&call->temps);
+  LURN__TRY(lurn__shape_make(call->ctx, call->info->name, 3, (int64_t[]){s->T, s->N, columns}, &shape));
+  LURN__TRY(lurn__tensor_new(call->ctx, s->dtype, &shape, slot));
+  *out = *slot;
+  return LURN_OK;
+}
+
+/* What forward computes besides its outputs, where it is kept for backward or a recording. */
+typedef struct keepsakes {
+  lurn_tensor *hidden, *cell, *gates, *recurrent; /* hidden: y without lengths */
+} keepsakes;
+
+static lurn_status make_outputs(lurn__call *call, const lurn__layer *layer, const lurn__sequence *s, keepsakes *keep) {
+  lurn__shape state = {.ndim = 2, .size = {s->N, s->H}}, y;
+  bool gates = call->recording || layer->record != NULL;
+  LURN__TRY(lurn__shape_make(call->ctx, call->info->name, 3, (int64_t[]){s->T, s->N, s->H}, &y));
+  LURN__TRY(lurn__out(call, 0, s->dtype, &y));
+  LURN__TRY(lurn__out(call, 1, s->dtype, &state));
+  if (s->cell->has_cell) LURN__TRY(lurn__out(call, 2, s->dtype, &state));
+  if (s->lengths == NULL) keep->hidden = call->out[0];
+  else if (call->recording) LURN__TRY(kept(call, s, s->H, &keep->hidden));
+  if (gates && s->cell->keeps_gates) LURN__TRY(kept(call, s, s->rows, &keep->gates));
+  if (gates && s->cell->has_cell) LURN__TRY(kept(call, s, s->H, &keep->cell));
+  if (call->recording && s->cell->has_recurrent) LURN__TRY(kept(call, s, s->H, &keep->recurrent));
+  return LURN_OK;
+}
+
+static lurn_status save_all(lurn__call *call, const lurn__layer *layer, const keepsakes *keep) {
+  lurn_tensor *const in[] = {layer->x, layer->w_ih, layer->w_hh, layer->h0, layer->c0, layer->lengths};
+  lurn_tensor *const own[] = {keep->hidden, keep->cell, keep->gates, keep->recurrent};
+  for (int i = 0; i < 6; i++)
+    if (in[i] != NULL) LURN__TRY(lurn__save_in(call, LURN__LAYER_SAVED_X + i, in[i]));
+  for (int i = 0; i < 4; i++)
+    if (own[i] != NULL) LURN__TRY(lurn__save_out(call, LURN__LAYER_SAVED_HIDDEN + i, own[i]));
+  return LURN_OK;
+}
+
+/* A track on a kept tensor, or on a buffer of one step. */
+static lurn__track track(const lurn_tensor *kept_in, char *buffer, const char *initial, int64_t columns) {
+  if (kept_in == NULL) return (lurn__track){.data = buffer, .columns = columns, .one_step = true};
+  return (lurn__track){.data = lurn__tensor_ptr(kept_in), .columns = columns, .initial = initial};
+}
+
+static size_t larger(size_t a, size_t b) { return a > b ? a : b; }
+
+static lurn_status allocate(lurn__call *call, const lurn__layer *layer, const keepsakes *keep, forward_run *r) {
+  const lurn__sequence *s = &r->s;
+  const lurn__gemm *g = s->gemm;
+  int64_t state = s->N * s->H * s->width, rest = s->rows - s->split, step = s->N * s->rows * s->width;
+  char *zeros, *hidden, *cell, *recurrent;
+  r->packed = (lurn__packed){.s = s, .cut = lurn__cut_rows(s)};
+  r->packed.scratch_bytes = larger(g->packed_scratch(s->N * s->chunk, s->D), g->packed_scratch(s->N, s->H));
+  const lurn__want wants[] = {
+      {&r->w_ih, g->packed_size(s->D, s->rows) * s->width},
+      {&r->w_hh, g->packed_size(s->H, s->split) * s->width},
+      {&r->w_recurrent, g->packed_size(s->H, rest) * s->width},
+      {&r->bias, (s->rows + rest) * s->width},
+      {&r->packed.scratch, (int64_t)r->packed.scratch_bytes * call->ctx->num_threads},
+      {&zeros, state},
+      {&hidden, keep->hidden ? 0 : state},
+      {&cell, keep->cell || !s->cell->has_cell ? 0 : state},
+      {&recurrent, keep->recurrent || !s->cell->has_recurrent ? 0 : state},
+      {&r->gates, keep->gates ? 0 : s->chunk * step},
+  };
+  LURN__TRY(lurn__workspace(call->ctx, &call->temps, wants, sizeof wants / sizeof wants[0]));
+  memset(zeros, 0, (size_t)state);
+  const char *h0 = layer->h0 ? lurn__tensor_ptr(layer->h0) : zeros,
+             *c0 = layer->c0 ? lurn__tensor_ptr(layer->c0) : zeros;
+  r->hidden = track(keep->hidden, hidden, h0, s->H);
+  r->cell = track(keep->cell, cell, c0, s->H);
+  r->recurrent = track(keep->recurrent, recurrent, NULL, s->H);
+  if (r->hidden.one_step) memcpy(r->hidden.data, h0, (size_t)state);
+  if (r->cell.one_step && s->cell->has_cell) memcpy(r->cell.data, c0, (size_t)state);
+  r->x = lurn__tensor_ptr(layer->x);
+  r->h0 = layer->h0 ? h0 : NULL;
+  r->y = lurn__tensor_ptr(call->out[0]);
+  r->keeps_gates = keep->gates != NULL;
+  if (keep->gates) r->gates = lurn__tensor_ptr(keep->gates);
+  return LURN_OK;
+}
+
+/* The transpose of rows first..last of a weight (rows, columns). */
+static void pack_transposed(const forward_run *r, const lurn_tensor *w, int64_t first, int64_t last, char *packed) {
+  const char *data = (const char *)lurn__tensor_ptr(w) + first * w->stride[0] * r->s.width;
+  lurn__matrix b = {data, w->stride[1], w->stride[0]};
+  r->s.gemm->pack(w->shape.size[1], last - first, b, 0, last - first, packed);
+}
+
+/* Biases are summed where the products are; the recurrent part that is kept apart has its own. */
+static void prepare(const forward_run *r, const lurn__layer *layer) {
+  const lurn__sequence *s = &r->s;
+  int64_t rest = s->rows - s->split;
+  pack_transposed(r, layer->w_ih, 0, s->rows, r->w_ih);
+  pack_transposed(r, layer->w_hh, 0, s->split, r->w_hh);
+  if (rest > 0) pack_transposed(r, layer->w_hh, s->split, s->rows, r->w_recurrent);
+  memset(r->bias, 0, (size_t)((s->rows + rest) * s->width));
+  if (layer->b_ih) s->cells->add_rows(1, s->rows, lurn__tensor_ptr(layer->b_ih), 0, r->bias);
+  if (layer->b_hh == NULL) return;
+  const char *b_hh = lurn__tensor_ptr(layer->b_hh);
+  s->cells->add_rows(1, s->split, b_hh, 0, r->bias);
+  s->cells->add_rows(1, rest, b_hh + s->split * s->width, 0, r->bias + s->rows * s->width);
+}
+
+/* ---- Forward ----------------------------------------------------------------------------------------------- */
+
+static void copy_last(const forward_run *r, const lurn__track *from, lurn_tensor *to) {
+  const lurn__sequence *s = &r->s;
+  memcpy(lurn__tensor_ptr(to), lurn__track_before(s, from, s->T, 0), (size_t)(s->N * s->H * s->width));
+}
+
+static lurn_status record(lurn__call *call, lurn_record *into, const keepsakes *keep) {
+  lurn_tensor *hidden, *gates = NULL, *cell = NULL;
+  LURN__TRY(lurn__clone(call->ctx, call->out[0], &hidden));
+  lurn_status status = lurn__tensor_alias(keep->gates ? keep->gates : hidden, &gates);
+  if (status == LURN_OK && keep->cell) status = lurn__tensor_alias(keep->cell, &cell);
+  if (status != LURN_OK) {
+    lurn_release(hidden);
+    lurn_release(gates);
+    return status;
+  }
+  lurn__record_put(into, LURN_RECORD_HIDDEN, hidden);
+  lurn__record_put(into, LURN_RECORD_GATES, gates);
+  lurn__record_put(into, LURN_RECORD_CELL, cell);
+  lurn__record_put(into, LURN_RECORD_GRAD_HIDDEN, NULL);
+  lurn__record_put(into, LURN_RECORD_GRAD_CELL, NULL);
+  return LURN_OK;
+}
+
+lurn_status lurn__layer_forward(lurn__call *call, const lurn__layer *given) {
+  lurn__layer layer = *given;
+  keepsakes keep = {NULL, NULL, NULL, NULL};
+  forward_run r;
+  int64_t hidden = 0;
+  LURN__TRY(check(call, &layer, &hidden));
+  LURN__TRY(lay_out(call, &layer));
+  lurn__sequence_init(&r.s, call->ctx, &layer, layer.x->dtype, layer.x->shape.size, hidden);
+  if (layer.lengths) r.s.lengths = lurn__i64(layer.lengths);
+  LURN__TRY(make_outputs(call, &layer, &r.s, &keep));
+  LURN__TRY(allocate(call, &layer, &keep, &r));
+  LURN__TRY(save_all(call, &layer, &keep));
+  prepare(&r, &layer);
+  lurn__parallel(call->ctx, r.packed.cut.tasks, rows_task, &r);
+  copy_last(&r, &r.hidden, call->out[1]);
+  if (r.s.cell->has_cell) copy_last(&r, &r.cell, call->out[2]);
+  return layer.record ? record(call, layer.record, &keep) : LURN_OK;
+}

@@ -1,0 +1,171 @@
+#include "train/optim.h"
+
+#include <string.h>
+
+#include "train/pieces.h"
+
+/* ---- The object -------------------------------------------------------------------------------------------- */
+
+lurn_status lurn_optim_new(lurn_ctx *ctx, lurn_optim_kind kind, lurn_optim **out) {
+  if (lurn__optim_rule_of(kind) == NULL)
+    return lurn__fail(ctx, LURN_EVALUE, "optim: there is no optimizer number %d", (int)kind);
+  lurn_optim *opt = lurn__alloc(ctx, sizeof *opt);
+  if (opt == NULL) return LURN_ENOMEM;
+  *opt = (lurn_optim){.ctx = ctx, .kind = kind};
+  lurn__ctx_retain(ctx);
+  *out = opt;
+  return LURN_OK;
+}
+
+static size_t group_bytes(int64_t n) { return sizeof(lurn__optim_group) + (size_t)n * sizeof(lurn__optim_param); }
+
+static void free_group(lurn_ctx *ctx, lurn__optim_group *group) {
+  for (int64_t i = 0; i < group->n; i++) {
+    lurn__optim_param *param = &group->params[i];
+    for (int k = 0; k < LURN__OPTIM_SLOTS; k++) lurn_release(param->slot[k]);
+    lurn_release(param->tensor);
+  }
+  lurn__free(ctx, group, group_bytes(group->n));
+}
+
+void lurn_optim_free(lurn_optim *opt) {
+  if (opt == NULL) return;
+  lurn_ctx *ctx = opt->ctx;
+  for (int i = 0; i < opt->n_groups; i++) free_group(ctx, opt->groups[i]);
+  lurn__free(ctx, opt->groups, (size_t)opt->n_groups * sizeof *opt->groups);
+  lurn__free(ctx, opt, sizeof *opt);
+  lurn__ctx_release(ctx);
+}
+
+int lurn_optim_groups(const lurn_optim *opt) { return opt->n_groups; }
+
+lurn_optim_options *lurn_optim_group_options(lurn_optim *opt, int group) {
+  return group >= 0 && group < opt->n_groups ? &opt->groups[group]->options : NULL;
+}
+
+/* ---- Groups ------------------------------------------------------------------------------------------------ */
+
+static bool has_param(const lurn_optim *opt, const lurn_tensor *t) {
+  for (int i = 0; i < opt->n_groups; i++)
+    for (int64_t j = 0; j < opt->groups[i]->n; j++)
+      if (opt->groups[i]->params[j].tensor == t) return true;
+  return false;
+}
+
+/* Checks params[i], counted in messages within its group. */
+static lurn_status check_param(const lurn_optim *opt, lurn_tensor *const *params, int64_t i) {
+  lurn_ctx *ctx = opt->ctx;
+  const char *who = lurn__optim_rule_of(opt->kind)->name;
+  const lurn_tensor *t = params[i];
+  long long number = (long long)i + ctx->index_base;
+  if (t == NULL) return lurn__fail(ctx, LURN_EVALUE, "%s: parameter %lld is missing", who, number);
+  if (t->ctx != ctx) return lurn__fail(ctx, LURN_ESTATE, "%s: parameter %lld is of another context", who, number);
+  if (!lurn_dtype_is_float(t->dtype))
+    return lurn__fail(ctx, LURN_EDTYPE, "%s: parameter %lld is %s; expected float32 or float64", who, number,
+                      lurn_dtype_name(t->dtype));
+  if (t->node != NULL)
+    return lurn__fail(ctx, LURN_ESTATE, "%s: parameter %lld was made by %s; expected a leaf", who, number,
+                      t->node->name);
+  if (lurn__self_overlaps(t))
+    return lurn__fail(ctx, LURN_EVALUE, "%s: parameter %lld is an expanded tensor; clone it first", who, number);
+  bool twice = has_param(opt, t);
+  for (int64_t j = 0; j < i && !twice; j++) twice = params[j] == t;
+  if (twice) return lurn__fail(ctx, LURN_EVALUE, "%s: parameter %lld is there already", who, number);
+  return LURN_OK;
+}
+
+/* Room for one more group, which may stay unused. */
+static lurn_status grow_groups(lurn_optim *opt, lurn__optim_group ***out) {
+  lurn__optim_group **groups = lurn__alloc_array(opt->ctx, (size_t)opt->n_groups + 1, sizeof *groups);
+  if (groups == NULL) return LURN_ENOMEM;
+  if (opt->n_groups > 0) memcpy(groups, opt->groups, (size_t)opt->n_groups * sizeof *groups);
+  *out = groups;
+  return LURN_OK;
+}
+
+/* NULL when memory is out. */
+static lurn__optim_group *new_group(lurn_ctx *ctx, int64_t n) {
+  if (n > (int64_t)(PTRDIFF_MAX / 2 / sizeof(lurn__optim_param))) {
+    (void)lurn__fail(ctx, LURN_ENOMEM, "out of memory: %lld parameters", (long long)n);
+    return NULL;
+  }
+  lurn__optim_group *group = lurn__alloc_zeroed(ctx, group_bytes(n));
+  if (group != NULL) group->n = n;
+  return group;
+}
+
+lurn_status lurn_optim_add_group(lurn_optim *opt, lurn_tensor *const *params, int64_t n,
+                                 const lurn_optim_options *options, int *number) {
+  lurn_optim_options defaults = lurn_optim_defaults(opt->kind);
+  if (options == NULL) options = &defaults;
+  LURN__TRY(lurn__optim_check(opt->ctx, opt->kind, options));
+  if (n < 0) return lurn__fail(opt->ctx, LURN_EVALUE, "optim: %lld parameters", (long long)n);
+  for (int64_t i = 0; i < n; i++) LURN__TRY(check_param(opt, params, i));
+  lurn__optim_group **groups, *group = new_group(opt->ctx, n);
+  if (group == NULL) return LURN_ENOMEM;
+  lurn_status status = grow_groups(opt, &groups);
+  if (status != LURN_OK) {
+    lurn__free(opt->ctx, group, group_bytes(n));
+    return status;
+  }
+  group->options = *options;
+  for (int64_t i = 0; i < n; i++) group->params[i].tensor = lurn_retain(params[i]);
+  lurn__free(opt->ctx, opt->groups, (size_t)opt->n_groups * sizeof *groups);
+  opt->groups = groups;
+  groups[opt->n_groups] = group;
+  if (number != NULL) *number = opt->n_groups;
+  opt->n_groups++;
+  return LURN_OK;
+}
+
+/* ---- Step -------------------------------------------------------------------------------------------------- */
+
+static lurn_status make_slots(const lurn_optim *opt, const lurn_optim_options *options, lurn__optim_param *param) {
+  const lurn__optim_rule *rule = lurn__optim_rule_of(opt->kind);
+  unsigned used = rule->slots_used(options);
+  const lurn__shape *shape = &param->tensor->shape;
+  for (unsigned k = 0; k < LURN__OPTIM_SLOTS; k++) {
+    if (!(used & 1u << k) || param->slot[k] != NULL) continue;
+    LURN__TRY(
+        lurn_full(opt->ctx, param->tensor->dtype, shape->ndim, shape->size, rule->initial(options), &param->slot[k]));
+    param->fresh |= 1u << k;
+  }
+  return LURN_OK;
+}
+
+static lurn_status prepare(lurn_optim *opt) {
+  for (int i = 0; i < opt->n_groups; i++) {
+    lurn__optim_group *group = opt->groups[i];
+    for (int64_t j = 0; j < group->n; j++)
+      if (group->params[j].tensor->grad != NULL) LURN__TRY(make_slots(opt, &group->options, &group->params[j]));
+  }
+  return LURN_OK;
+}
+
+/* Ends a step: the slots made for it stay, or go if it failed. */
+static void settle(lurn_optim *opt, bool keep) {
+  for (int i = 0; i < opt->n_groups; i++)
+    for (int64_t j = 0; j < opt->groups[i]->n; j++) {
+      lurn__optim_param *param = &opt->groups[i]->params[j];
+      for (int k = 0; k < LURN__OPTIM_SLOTS && !keep; k++)
+        if (param->fresh & 1u << k) lurn__drop(&param->slot[k]);
+      param->fresh = 0;
+    }
+}
+
+lurn_status lurn_optim_step(lurn_optim *opt) {
+  for (int i = 0; i < opt->n_groups; i++) LURN__TRY(lurn__optim_check(opt->ctx, opt->kind, &opt->groups[i]->options));
+  lurn_status status = prepare(opt);
+  for (int i = 0; i < opt->n_groups && status == LURN_OK; i++) {
+    lurn__optim_group *group = opt->groups[i];
+    for (int64_t j = 0; j < group->n; j++)
+      if (group->params[j].tensor->grad != NULL) lurn__optim_update(opt, &group->options, &group->params[j]);
+  }
+  settle(opt, status == LURN_OK);
+  return status;
+}
+
+void lurn_optim_zero_grad(lurn_optim *opt) {
+  for (int i = 0; i < opt->n_groups; i++)
+    for (int64_t j = 0; j < opt->groups[i]->n; j++) lurn__drop(&opt->groups[i]->params[j].tensor->grad);
+}
