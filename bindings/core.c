@@ -1,0 +1,208 @@
+/* lurn.core: the C half of the Lua module. */
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "binding.h"
+
+static const char STATE[] = "lurn.state";
+/* Registry keys by address. */
+static const char LIBRARY_KEY = 0, CALLBACK_ERROR_KEY = 0;
+
+/* ---- State ------------------------------------------------------------------------------------------------- */
+
+bind_state *bind_self(lua_State *L) {
+  bind_state *self = lua_touserdata(L, lua_upvalueindex(1));
+  if (self->ctx == NULL) luaL_error(L, "lurn: the Lua state is being closed");
+  return self;
+}
+
+lurn_ctx *bind_ctx(lua_State *L) { return bind_self(L)->ctx; }
+
+/* Finalizers run in the reverse order of creation, so the state goes after all tensors. */
+static int close_state(lua_State *L) {
+  bind_state *self = luaL_checkudata(L, 1, STATE);
+  lurn_ctx *ctx = self->ctx;
+  self->ctx = NULL;
+  lurn_ctx_free(ctx);
+  return 0;
+}
+
+void bind_functions(lua_State *L, bind_state *self, const luaL_Reg *functions) {
+  lua_pushlightuserdata(L, self);
+  luaL_setfuncs(L, functions, 1);
+}
+
+void bind_metatable(lua_State *L, bind_state *self, const char *name, const luaL_Reg *metamethods) {
+  luaL_newmetatable(L, name);
+  bind_functions(L, self, metamethods);
+}
+
+/* ---- Errors ------------------------------------------------------------------------------------------------ */
+
+/* True for chunks of lurn's own scripts. */
+static bool is_library(lua_State *L, const lua_Debug *info) {
+  lua_rawgetp(L, LUA_REGISTRYINDEX, &LIBRARY_KEY);
+  const char *prefix = lua_tostring(L, -1);
+  bool inside = prefix != NULL && strncmp(info->source, prefix, strlen(prefix)) == 0;
+  lua_pop(L, 1);
+  return inside;
+}
+
+/* Pushes "script.lua:12: " for the first Lua function on the stack that is not lurn's own, or "". */
+static void push_position(lua_State *L) {
+  lua_Debug info;
+  for (int level = 1; lua_getstack(L, level, &info); level++) {
+    lua_getinfo(L, "Sl", &info);
+    if (info.currentline <= 0 || is_library(L, &info)) continue;
+    lua_pushfstring(L, "%s:%d: ", info.short_src, info.currentline);
+    return;
+  }
+  lua_pushliteral(L, "");
+}
+
+/* Pushes the module that the function at this level is a method of: its first parameter is called self and its metatable says
+ * is_lurn_module.  Pushes nothing otherwise. */
+static bool push_module(lua_State *L, const lua_Debug *info) {
+  const char *name = lua_getlocal(L, info, 1);
+  if (name == NULL) return false;
+  if (strcmp(name, "self") == 0 && lua_istable(L, -1) && luaL_getmetafield(L, -1, "is_lurn_module") != LUA_TNIL) {
+    lua_pop(L, 1);
+    return true;
+  }
+  lua_pop(L, 1);
+  return false;
+}
+
+/* The key under which the module at index `child` hangs in the one at index `parent`, pushed as a string; false when it does not. */
+static bool push_child_name(lua_State *L, int parent, int child) {
+  if (luaL_getmetafield(L, parent, "__child_name") == LUA_TNIL) return false;
+  lua_pushvalue(L, parent);
+  lua_pushvalue(L, child);
+  if (lua_pcall(L, 2, 1, 0) == LUA_OK && lua_type(L, -1) == LUA_TSTRING) return true;
+  lua_pop(L, 1);
+  return false;
+}
+
+/* Pushes "rnn.head (Linear): " for the modules whose forward is running, or "". Innermost first on the stack, so the path is put
+ * together from behind. */
+static void push_layer(lua_State *L) {
+  lua_Debug info;
+  int inner = 0, first = 0;
+  luaL_checkstack(L, 12, NULL);
+  lua_pushliteral(L, "");
+  int path = lua_gettop(L);
+  lua_pushnil(L);
+  inner = lua_gettop(L);
+  for (int level = 1; level < 100 && lua_getstack(L, level, &info); level++) {
+    if (!push_module(L, &info)) continue;
+    if (lua_rawequal(L, -1, inner)) {
+      lua_pop(L, 1);
+      continue;
+    }
+    int here = lua_gettop(L);
+    if (first == 0) {
+      first = 1;
+      if (luaL_getmetafield(L, here, "__name") == LUA_TSTRING) {
+        lua_pushfstring(L, "(%s): ", lua_tostring(L, -1));
+        lua_replace(L, path);
+        lua_pop(L, 1);
+      }
+    } else if (push_child_name(L, here, inner)) {
+      lua_pushfstring(L, first == 1 ? "%s %s" : "%s.%s", lua_tostring(L, -1), lua_tostring(L, path));
+      lua_replace(L, path);
+      lua_pop(L, 1);
+      first = 2;
+    }
+    lua_settop(L, here);
+    lua_replace(L, inner);
+  }
+  lua_settop(L, path);
+}
+
+/* Raises the text on top of the stack. */
+static int raise_text(lua_State *L) {
+  int text = lua_gettop(L);
+  push_position(L);
+  push_layer(L);
+  lua_pushvalue(L, text);
+  lua_concat(L, 3);
+  return lua_error(L);
+}
+
+int bind_raise(lua_State *L, lurn_status status) {
+  bind_state *self = bind_self(L);
+  if (status == LURN_ECALLBACK) {
+    lua_rawgetp(L, LUA_REGISTRYINDEX, &CALLBACK_ERROR_KEY);
+    if (!lua_isnil(L, -1)) {
+      lua_pushnil(L);
+      lua_rawsetp(L, LUA_REGISTRYINDEX, &CALLBACK_ERROR_KEY);
+      return lua_error(L);
+    }
+  }
+  lua_pushstring(L, lurn_error(self->ctx));
+  return raise_text(L);
+}
+
+int bind_error(lua_State *L, const char *fmt, ...) {
+  char text[1024];
+  va_list args;
+  va_start(args, fmt);
+  vsnprintf(text, sizeof text, fmt, args);
+  va_end(args);
+  lua_pushstring(L, text);
+  return raise_text(L);
+}
+
+/* core.raise(message): for lurn's own scripts. */
+static int core_raise(lua_State *L) {
+  luaL_checkstring(L, 1);
+  lua_settop(L, 1);
+  return raise_text(L);
+}
+
+/* core.library(prefix): chunks whose source begins so are lurn's own. */
+static int core_library(lua_State *L) {
+  luaL_checkstring(L, 1);
+  lua_settop(L, 1);
+  lua_rawsetp(L, LUA_REGISTRYINDEX, &LIBRARY_KEY);
+  return 0;
+}
+
+void bind_keep_error(lua_State *L) { lua_rawsetp(L, LUA_REGISTRYINDEX, &CALLBACK_ERROR_KEY); }
+
+/* ---- Opening ----------------------------------------------------------------------------------------------- */
+
+static lurn_status new_context(bind_state *self) {
+  lurn_config config = {.index_base = 1};
+  return lurn_ctx_new(&config, &self->ctx);
+}
+
+int luaopen_lurn_core(lua_State *L);
+
+int luaopen_lurn_core(lua_State *L) {
+  static const luaL_Reg state_meta[] = {{"__gc", close_state}, {NULL, NULL}};
+  static const luaL_Reg functions[] = {{"raise", core_raise}, {"library", core_library}, {NULL, NULL}};
+  bind_state *self = lua_newuserdatauv(L, sizeof *self, 0);
+  memset(self, 0, sizeof *self);
+  self->soft_limit = (size_t)64 << 20;
+  luaL_newmetatable(L, STATE);
+  luaL_setfuncs(L, state_meta, 0);
+  lua_setmetatable(L, -2);
+  luaL_ref(L, LUA_REGISTRYINDEX); /* lives as long as the Lua state */
+  lua_rawgeti(L, LUA_REGISTRYINDEX, LUA_RIDX_MAINTHREAD);
+  self->main = lua_tothread(L, -1);
+  lua_pop(L, 1);
+  if (new_context(self) != LURN_OK) return luaL_error(L, "lurn: out of memory");
+  lua_newtable(L);
+  bind_functions(L, self, functions);
+  bind_open_tensor(L, self);
+  bind_open_ops(L, self);
+  bind_open_create(L, self);
+  bind_open_autograd(L, self);
+  bind_open_context(L, self);
+  bind_open_record(L, self);
+  bind_open_io(L, self);
+  bind_open_optim(L, self);
+  return 1;
+}

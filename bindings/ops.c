@@ -1,0 +1,320 @@
+/* Every op of the registry as a function lurn.NAME and a method x:NAME, through one reader of arguments. */
+#include <string.h>
+
+#include "binding.h"
+
+enum { MAX_PARAMS = 20, MAX_OUT = 4 };
+
+/* The arguments of one call while they are read. */
+typedef struct reading {
+  lua_State *L;
+  bind_state *self;
+  const lurn_op_info *op;
+  const char *name;
+  int top, next, options; /* arguments; the next positional one; the table of options or 0 */
+  _Alignas(LURN_ARG_STRIDE) char args[MAX_PARAMS * LURN_ARG_STRIDE];
+  int64_t ints[4][LURN_MAX_DIMS];
+  int n_ints;
+  struct {
+    lurn_tensor **slot;
+    bool is_integer;
+    double real;
+    int64_t integer;
+  } numbers[4]; /* to become scalar tensors once nothing can raise any more */
+  int n_numbers;
+} reading;
+
+/* ---- One parameter ----------------------------------------------------------------------------------------- */
+
+/* Brings the value of the parameter to a stack index: the named option, the next positional argument, or 0 when it is left out. */
+static int find_value(reading *r, const lurn_param *param) {
+  if (r->options != 0 && lua_getfield(r->L, r->options, param->name) != LUA_TNIL) return lua_gettop(r->L);
+  int index = r->next;
+  if (index >= r->top + 1 || (index == r->options)) return 0;
+  r->next++;
+  return lua_isnil(r->L, index) ? 0 : index;
+}
+
+static void read_scalar(reading *r, const lurn_param *param, int index, lurn_tensor **slot) {
+  lua_State *L = r->L;
+  if (lua_type(L, index) != LUA_TNUMBER && !lua_isboolean(L, index)) {
+    lurn_tensor *t = bind_test_tensor(L, r->self, index);
+    if (t == NULL)
+      bind_error(L, "%s: %s: expected a tensor or a number, got %s", r->name, param->name, bind_typename(L, index));
+    *slot = t;
+    return;
+  }
+  int i = r->n_numbers++;
+  r->numbers[i].slot = slot;
+  r->numbers[i].is_integer = lua_isinteger(L, index) || lua_isboolean(L, index);
+  r->numbers[i].integer = lua_isboolean(L, index) ? lua_toboolean(L, index) : lua_tointeger(L, index);
+  r->numbers[i].real = lua_tonumber(L, index);
+}
+
+/* Lists of dimensions or sizes: one table, or all numbers that follow when varargs. */
+static void read_ints(reading *r, const lurn_param *param, int index, bool dims, bool varargs, lurn_ints *out) {
+  lua_State *L = r->L;
+  int64_t *values = r->ints[r->n_ints++];
+  int n = 0;
+  if (lua_istable(L, index)) {
+    n = bind_check_integers(L, index, r->name, param->name, values);
+  } else {
+    values[n++] = bind_check_integer(L, index, r->name, param->name);
+    for (; varargs && r->next <= r->top && lua_type(L, r->next) == LUA_TNUMBER; r->next++) {
+      if (n == LURN_MAX_DIMS) bind_error(L, "%s: a tensor has at most %d dimensions", r->name, LURN_MAX_DIMS);
+      values[n++] = bind_check_integer(L, r->next, r->name, param->name);
+    }
+  }
+  for (int i = 0; dims && i < n; i++) {
+    if (values[i] == 0) bind_error(L, "%s: %s is 0; dimensions count from 1, or from -1 at the end", r->name, param->name);
+    if (values[i] > 0) values[i]--;
+  }
+  *out = (lurn_ints){values, n};
+}
+
+static int64_t read_choice(reading *r, const lurn_param *param, int index) {
+  const char *word = bind_check_string(r->L, index, r->name, param->name);
+  size_t length = strlen(word);
+  int64_t at = 0;
+  for (const char *p = param->choices; p != NULL; at++) {
+    const char *end = strchr(p, '|');
+    size_t n = end != NULL ? (size_t)(end - p) : strlen(p);
+    if (n == length && strncmp(p, word, n) == 0) return at;
+    p = end != NULL ? end + 1 : NULL;
+  }
+  luaL_gsub(r->L, param->choices, "|", ", ");
+  return bind_error(r->L, "%s: %s: there is no \"%s\"; expected one of: %s", r->name, param->name, word,
+                    lua_tostring(r->L, -1));
+}
+
+static void read_value(reading *r, const lurn_param *param, int index, void *field) {
+  lua_State *L = r->L;
+  switch (param->kind) {
+  case LURN_PARAM_TENSOR:
+  case LURN_PARAM_OPTIONAL:
+    *(lurn_tensor **)field = bind_check_tensor(L, r->self, index, r->name, param->name);
+    break;
+  case LURN_PARAM_SCALAR: read_scalar(r, param, index, field); break;
+  case LURN_PARAM_LIST: {
+    lurn_list *list = field;
+    list->items = bind_check_tensors(L, r->self, index, r->name, param->name, &list->count);
+    break;
+  }
+  case LURN_PARAM_INT: *(int64_t *)field = bind_check_integer(L, index, r->name, param->name); break;
+  case LURN_PARAM_REAL: *(double *)field = bind_check_number(L, index, r->name, param->name); break;
+  case LURN_PARAM_FLAG: *(bool *)field = bind_check_flag(L, index, r->name, param->name); break;
+  case LURN_PARAM_DIM:
+  case LURN_PARAM_POSITION: *(int64_t *)field = bind_check_position(L, index, r->name, param->name); break;
+  case LURN_PARAM_DIMS: read_ints(r, param, index, true, param->required, field); break;
+  case LURN_PARAM_SIZES: read_ints(r, param, index, false, true, field); break;
+  case LURN_PARAM_CHOICE: *(int64_t *)field = read_choice(r, param, index); break;
+  case LURN_PARAM_DTYPE: *(int64_t *)field = bind_check_dtype(L, index, r->name); break;
+  case LURN_PARAM_RECORD: *(lurn_record **)field = *(lurn_record **)luaL_checkudata(L, index, "lurn.Record"); break;
+  default: break;
+  }
+}
+
+static void set_preset(reading *r, const lurn_param *param, void *field) {
+  if (param->required && param->kind != LURN_PARAM_SIZES)
+    bind_error(r->L, "%s: %s is missing", r->name, param->name);
+  switch (param->kind) {
+  case LURN_PARAM_REAL: *(double *)field = param->preset; break;
+  case LURN_PARAM_FLAG: *(bool *)field = param->preset != 0; break;
+  case LURN_PARAM_INT:
+  case LURN_PARAM_DIM:
+  case LURN_PARAM_CHOICE:
+  case LURN_PARAM_DTYPE: *(int64_t *)field = (int64_t)param->preset; break;
+  default: memset(field, 0, LURN_ARG_STRIDE);
+  }
+}
+
+/* ---- All of them ------------------------------------------------------------------------------------------- */
+
+static bool is_param(const lurn_op_info *op, const char *name) {
+  for (int i = 0; i < op->n_params - op->n_outputs; i++)
+    if (op->params[i].kind != LURN_PARAM_BASE && strcmp(op->params[i].name, name) == 0) return true;
+  return false;
+}
+
+static void check_option_names(reading *r) {
+  lua_State *L = r->L;
+  lua_pushnil(L);
+  while (r->options != 0 && lua_next(L, r->options) != 0) {
+    lua_pop(L, 1);
+    const char *name = lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : "?";
+    if (!is_param(r->op, name)) bind_error(L, "%s: there is no option %s", r->name, name);
+  }
+  if (r->options == 0) lua_pop(L, 1);
+}
+
+static void read_arguments(reading *r) {
+  lua_State *L = r->L;
+  int n = r->op->n_params - r->op->n_outputs;
+  r->top = lua_gettop(L);
+  r->next = 1;
+  luaL_checkstack(L, MAX_PARAMS + MAX_OUT + 8, r->name);
+  if (r->top > 0 && bind_is_options(L, r->top) && (r->top > 1 || r->op->params[0].kind != LURN_PARAM_LIST))
+    r->options = r->top;
+  if (r->options != 0) check_option_names(r);
+  for (int i = 0; i < n; i++) {
+    const lurn_param *param = &r->op->params[i];
+    void *field = r->args + (size_t)i * LURN_ARG_STRIDE;
+    if (param->kind == LURN_PARAM_BASE) {
+      *(int64_t *)field = 1;
+      continue;
+    }
+    int index = find_value(r, param);
+    if (index != 0)
+      read_value(r, param, index, field);
+    else
+      set_preset(r, param, field);
+  }
+  int given = r->options != 0 ? r->top - 1 : r->top;
+  if (r->next <= given)
+    bind_error(L, "%s: too many arguments: %d given, %d used", r->name, given, r->next - 1);
+}
+
+/* Plain numbers become scalar tensors.  From here on nothing raises before release_numbers. */
+static lurn_status make_numbers(reading *r) {
+  lurn_status status = LURN_OK;
+  for (int i = 0; i < r->n_numbers; i++) *r->numbers[i].slot = NULL;
+  for (int i = 0; i < r->n_numbers && status == LURN_OK; i++)
+    status = r->numbers[i].is_integer ? lurn_scalar_int(r->self->ctx, r->numbers[i].integer, r->numbers[i].slot)
+                                      : lurn_scalar(r->self->ctx, r->numbers[i].real, r->numbers[i].slot);
+  return status;
+}
+
+static void release_numbers(reading *r) {
+  for (int i = 0; i < r->n_numbers; i++) lurn_release(*r->numbers[i].slot);
+}
+
+static int call_op(lua_State *L) {
+  reading r;
+  lurn_tensor *out[MAX_OUT] = {0}, **shells[MAX_OUT];
+  r.L = L;
+  r.self = bind_self(L);
+  r.op = lua_touserdata(L, lua_upvalueindex(2));
+  r.name = r.op->name;
+  r.options = r.n_ints = r.n_numbers = 0;
+  read_arguments(&r);
+  for (int i = 0; i < r.op->n_outputs; i++) shells[i] = bind_new_tensor(L, r.self);
+  lurn_status status = make_numbers(&r);
+  if (status == LURN_OK) status = lurn_op_call(r.self->ctx, r.op, r.args, out);
+  release_numbers(&r);
+  if (status != LURN_OK) return bind_raise(L, status);
+  for (int i = 0; i < r.op->n_outputs; i++) *shells[i] = out[i];
+  return r.op->n_outputs;
+}
+
+static int call_inplace(lua_State *L) {
+  reading r;
+  r.L = L;
+  r.self = bind_self(L);
+  r.op = lua_touserdata(L, lua_upvalueindex(2));
+  r.name = lua_tostring(L, lua_upvalueindex(3));
+  r.options = r.n_ints = r.n_numbers = 0;
+  if (bind_test_tensor(L, r.self, 1) == NULL)
+    return bind_error(L, "%s: self: expected a tensor, got %s", r.name, bind_typename(L, 1));
+  read_arguments(&r);
+  lurn_status status = make_numbers(&r);
+  if (status == LURN_OK) status = lurn_op_call_inplace(r.self->ctx, r.op, r.args);
+  release_numbers(&r);
+  if (status != LURN_OK) return bind_raise(L, status);
+  lua_settop(L, 1);
+  return 1;
+}
+
+/* Lua passes the operand of - twice. */
+static int call_negate(lua_State *L) {
+  lua_settop(L, 1);
+  return call_op(L);
+}
+
+/* ---- Descriptions, for documentation and specs ------------------------------------------------------------- */
+
+static const char *const kinds[] = {"tensor", "scalar", "optional", "list",   "int",   "real",   "flag",  "dim",
+                                    "dims",   "sizes",  "position", "base",   "choice", "dtype", "record", "output"};
+
+static void push_param(lua_State *L, const lurn_param *param) {
+  lua_createtable(L, 0, 5);
+  lua_pushstring(L, param->name);
+  lua_setfield(L, -2, "name");
+  lua_pushstring(L, kinds[param->kind]);
+  lua_setfield(L, -2, "kind");
+  lua_pushboolean(L, param->required);
+  lua_setfield(L, -2, "required");
+  lua_pushnumber(L, param->preset);
+  lua_setfield(L, -2, "preset");
+  lua_pushstring(L, param->choices);
+  lua_setfield(L, -2, "choices");
+}
+
+/* core.op_list(): every op as {name, doc, inplace, differentiable, params = {{name, kind, required, preset, choices}...}}. */
+static int op_list(lua_State *L) {
+  lua_createtable(L, lurn_op_count(), 0);
+  for (int i = 0; i < lurn_op_count(); i++) {
+    const lurn_op_info *op = lurn_op_at(i);
+    lua_createtable(L, 0, 5);
+    lua_pushstring(L, op->name);
+    lua_setfield(L, -2, "name");
+    lua_pushstring(L, lurn_op_doc(op));
+    lua_setfield(L, -2, "doc");
+    lua_pushboolean(L, op->has_inplace);
+    lua_setfield(L, -2, "inplace");
+    lua_pushboolean(L, lurn_op_is_differentiable(op));
+    lua_setfield(L, -2, "differentiable");
+    lua_createtable(L, op->n_params, 0);
+    for (int k = 0; k < op->n_params; k++) {
+      push_param(L, &op->params[k]);
+      lua_rawseti(L, -2, k + 1);
+    }
+    lua_setfield(L, -2, "params");
+    lua_rawseti(L, -2, i + 1);
+  }
+  return 1;
+}
+
+/* ---- Opening ----------------------------------------------------------------------------------------------- */
+
+static void push_op(lua_State *L, bind_state *self, const lurn_op_info *op, lua_CFunction function) {
+  lua_pushlightuserdata(L, self);
+  lua_pushlightuserdata(L, (void *)(uintptr_t)op);
+  lua_pushcclosure(L, function, 2);
+}
+
+/* Tables on the stack: core at -2, methods at -1. */
+static void add_op(lua_State *L, bind_state *self, const lurn_op_info *op) {
+  push_op(L, self, op, call_op);
+  lua_pushvalue(L, -1);
+  lua_setfield(L, -4, op->name);
+  lua_setfield(L, -2, op->name);
+  if (!op->has_inplace) return;
+  lua_pushlightuserdata(L, self);
+  lua_pushlightuserdata(L, (void *)(uintptr_t)op);
+  lua_pushfstring(L, "%s_", op->name);
+  lua_pushcclosure(L, call_inplace, 3);
+  lua_pushfstring(L, "%s_", op->name);
+  lua_pushvalue(L, -2);
+  lua_settable(L, -4);
+  lua_pop(L, 1);
+}
+
+void bind_open_ops(lua_State *L, bind_state *self) {
+  static const struct {
+    const char *event, *op;
+  } operators[] = {{"__add", "add"}, {"__sub", "sub"}, {"__mul", "mul"},       {"__div", "div"},
+                   {"__pow", "pow"}, {"__mod", "remainder"}, {"__idiv", "floor_divide"}};
+  static const luaL_Reg functions[] = {{"op_list", op_list}, {NULL, NULL}};
+  bind_push_methods(L);
+  for (int i = 0; i < lurn_op_count(); i++) add_op(L, self, lurn_op_at(i));
+  lua_pop(L, 1);
+  bind_push_tensor_metatable(L);
+  for (size_t i = 0; i < sizeof operators / sizeof operators[0]; i++) {
+    push_op(L, self, lurn_op_find(operators[i].op), call_op);
+    lua_setfield(L, -2, operators[i].event);
+  }
+  push_op(L, self, lurn_op_find("neg"), call_negate);
+  lua_setfield(L, -2, "__unm");
+  lua_pop(L, 1);
+  bind_functions(L, self, functions);
+}

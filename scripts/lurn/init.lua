@@ -1,0 +1,31 @@
+--- lurn: a neural-network engine for sequences.
+--
+-- The C half is lurn.core; this file adds the Lua half to the same table.
+
+local core = require "lurn.core"
+
+local source = debug.getinfo(1, "S").source
+core.library((source:gsub("init%.lua$", "")))
+
+require "lurn.tensor"
+require "lurn.autograd"
+
+---@class lurn
+---@field nn table models: Module, layers, functional, init, utils
+---@field optim table optimizers and learning-rate schedulers
+---@field data table reading and batching data
+---@field sample fun(options: table): lurn.Tensor drawing from a language model
+local lurn = core
+
+-- The parts are loaded when they are first used, so that a program pays for what it needs.
+local parts = { nn = "lurn.nn", optim = "lurn.optim", data = "lurn.data", sample = "lurn.sample" }
+
+return setmetatable(lurn, {
+  __index = function(t, name)
+    local module = parts[name]
+    if module == nil then return nil end
+    local part = require(module)
+    rawset(t, name, part)
+    return part
+  end,
+})

@@ -1,0 +1,37 @@
+-- Classes of modules. A class is the metatable of its instances; its own metatable finds what it inherits and makes instances.
+
+local core = require "lurn.core"
+local slots = require "lurn.nn.slots"
+
+local class = {}
+
+local function construct(self, ...)
+  local instance = setmetatable(slots.new_instance(), self)
+  instance:init(...)
+  return instance
+end
+
+-- Metamethods are looked up without inheritance, so a class starts with those of its parent.
+local function copy_metamethods(from, to)
+  for name, value in pairs(from) do
+    if type(name) == "string" and name:sub(1, 2) == "__" then to[name] = value end
+  end
+end
+
+---A new class. Calling it makes an instance and runs the `init` that it defines or inherits.
+---@param name string
+---@param parent? table a class; none for the first
+---@return table
+function class.new(name, parent)
+  if type(name) ~= "string" then core.raise(("extend: the class name is a %s; expected a string"):format(type(name))) end
+  local new = {}
+  copy_metamethods(parent or {}, new)
+  new.__name, new.is_lurn_module = name, true
+  return setmetatable(new, {
+    __index = parent,
+    __call = construct,
+    __tostring = function(self) return "class " .. self.__name end,
+  })
+end
+
+return class

@@ -1,0 +1,193 @@
+-- nn.init: fills tensors in place, outside the graph, and gives them back. PyTorch's names and formulas.
+
+local core = require "lurn.core"
+local check = require "lurn.nn.check"
+local options = require "lurn.nn.options"
+
+local init = {}
+
+local function in_place(name, t, fill, ...)
+  check.tensor("nn.init." .. name, "the argument", t)
+  core.no_grad(fill, t, ...)
+  return t
+end
+
+local function two_dims(name, t)
+  check.tensor("nn.init." .. name, "the argument", t)
+  if #t.shape ~= 2 then
+    core.raise(("nn.init.%s: the tensor has shape %s; expected 2 dimensions"):format(name, check.shape_text(t.shape)))
+  end
+end
+
+-- ---- Plain ----
+
+---Uniform on [low, high).
+---@param t lurn.Tensor
+---@param low? number (0)
+---@param high? number (1)
+---@return lurn.Tensor t
+function init.uniform_(t, low, high)
+  return in_place("uniform_", t, function() t:uniform_(low or 0, high or 1) end)
+end
+
+---Normal.
+---@param t lurn.Tensor
+---@param mean? number (0)
+---@param std? number (1)
+---@return lurn.Tensor t
+function init.normal_(t, mean, std)
+  return in_place("normal_", t, function() t:normal_(mean or 0, std or 1) end)
+end
+
+---@param t lurn.Tensor
+---@param value number
+---@return lurn.Tensor t
+function init.constant_(t, value)
+  check.number("nn.init.constant_", "value", value)
+  return in_place("constant_", t, function() t:fill_(value) end)
+end
+
+---@param t lurn.Tensor
+---@return lurn.Tensor t
+function init.zeros_(t) return in_place("zeros_", t, function() t:fill_(0) end) end
+
+---@param t lurn.Tensor
+---@return lurn.Tensor t
+function init.ones_(t) return in_place("ones_", t, function() t:fill_(1) end) end
+
+---Ones on the diagonal, zeros elsewhere.
+---@param t lurn.Tensor of two dimensions
+---@return lurn.Tensor t
+function init.eye_(t)
+  two_dims("eye_", t)
+  return in_place("eye_", t, function()
+    t:fill_(0)
+    for i = 1, math.min(t.shape[1], t.shape[2]) do t:set(1, i, i) end
+  end)
+end
+
+-- ---- By the number of connections ----
+
+-- Inputs and outputs of one unit: the sizes of dimensions 2 and 1 times the product of the others.
+local function fans(name, t)
+  check.tensor("nn.init." .. name, "the argument", t)
+  local shape = t.shape
+  if #shape < 2 then
+    core.raise(("nn.init.%s: the tensor has shape %s; expected at least 2 dimensions"):format(name,
+      check.shape_text(shape)))
+  end
+  local field = 1
+  for i = 3, #shape do field = field * shape[i] end
+  return shape[2] * field, shape[1] * field
+end
+
+local gains = { linear = 1, sigmoid = 1, tanh = 5 / 3, relu = math.sqrt(2), selu = 3 / 4 }
+
+---What a nonlinearity multiplies the deviation of weights by: linear and sigmoid 1, tanh 5/3, relu sqrt(2), selu 3/4,
+---leaky_relu sqrt(2 / (1 + slope^2)).
+---@param nonlinearity "linear"|"sigmoid"|"tanh"|"relu"|"selu"|"leaky_relu"
+---@param slope? number (0.01) of leaky_relu
+---@return number
+function init.calculate_gain(nonlinearity, slope)
+  if nonlinearity == "leaky_relu" then return math.sqrt(2 / (1 + (slope or 0.01) ^ 2)) end
+  local gain = gains[nonlinearity]
+  if not gain then
+    core.raise(("nn.init.calculate_gain: nonlinearity is %s; expected one of linear, sigmoid, tanh, relu, selu, "
+      .. "leaky_relu"):format(tostring(nonlinearity)))
+  end
+  return gain
+end
+
+local function xavier_std(name, t, gain)
+  local fan_in, fan_out = fans(name, t)
+  return (gain or 1) * math.sqrt(2 / (fan_in + fan_out))
+end
+
+---Uniform on +-gain sqrt(6 / (fan_in + fan_out)).
+---Glorot, Bengio: Understanding the difficulty of training deep feedforward neural networks. AISTATS 2010.
+---@param t lurn.Tensor of at least two dimensions (out, in, ...)
+---@param gain? number (1)
+---@return lurn.Tensor t
+function init.xavier_uniform_(t, gain)
+  local bound = math.sqrt(3) * xavier_std("xavier_uniform_", t, gain)
+  return init.uniform_(t, -bound, bound)
+end
+
+---Normal with deviation gain sqrt(2 / (fan_in + fan_out)). Glorot, Bengio 2010.
+---@param t lurn.Tensor of at least two dimensions (out, in, ...)
+---@param gain? number (1)
+---@return lurn.Tensor t
+function init.xavier_normal_(t, gain) return init.normal_(t, 0, xavier_std("xavier_normal_", t, gain)) end
+
+---@class lurn.nn.KaimingOptions
+---@field a? number (0) slope of leaky_relu
+---@field mode? "fan_in"|"fan_out" ("fan_in")
+---@field nonlinearity? string ("leaky_relu") as in calculate_gain
+
+local kaiming_schema = {
+  { name = "a", kind = "number", default = 0 },
+  { name = "mode", kind = { "fan_in", "fan_out" }, default = "fan_in" },
+  { name = "nonlinearity", kind = { "linear", "sigmoid", "tanh", "relu", "selu", "leaky_relu" },
+    default = "leaky_relu" },
+}
+
+local function kaiming_std(name, t, given)
+  local chosen = options.read("nn.init." .. name, given, kaiming_schema)
+  local fan_in, fan_out = fans(name, t)
+  return init.calculate_gain(chosen.nonlinearity, chosen.a) / math.sqrt(chosen.mode == "fan_in" and fan_in or fan_out)
+end
+
+---Uniform on +-gain sqrt(3 / fan).
+---He et al.: Delving deep into rectifiers. ICCV 2015.
+---@param t lurn.Tensor of at least two dimensions (out, in, ...)
+---@param given? lurn.nn.KaimingOptions
+---@return lurn.Tensor t
+function init.kaiming_uniform_(t, given)
+  local bound = math.sqrt(3) * kaiming_std("kaiming_uniform_", t, given)
+  return init.uniform_(t, -bound, bound)
+end
+
+---Normal with deviation gain / sqrt(fan). He et al. 2015.
+---@param t lurn.Tensor of at least two dimensions (out, in, ...)
+---@param given? lurn.nn.KaimingOptions
+---@return lurn.Tensor t
+function init.kaiming_normal_(t, given) return init.normal_(t, 0, kaiming_std("kaiming_normal_", t, given)) end
+
+-- ---- Orthogonal ----
+
+-- What is left of row v after its parts along the first k rows of q, which are orthonormal, are taken away. Twice is enough
+-- (Giraud, Langou, Rozloznik 2005).
+local function without_parts(v, q, k)
+  if k == 0 then return v end
+  local basis = q:narrow(1, 1, k)
+  for _ = 1, 2 do v = v - basis:transpose(1, 2):matmul(basis:matmul(v)) end
+  return v
+end
+
+-- Random orthonormal rows, as many as wished and at most as long, in float64: Gram and Schmidt on normal rows.
+local function orthonormal_rows(rows, length)
+  local q = core.randn(rows, length, { dtype = "float64" })
+  for i = 1, rows do
+    local v = without_parts(q:select(1, i), q, i - 1)
+    q:select(1, i):copy_(v / v:square():sum():sqrt())
+  end
+  return q
+end
+
+---Orthonormal rows or columns, whichever are fewer, times gain; dimensions after the first are taken together.
+---Saxe, McClelland, Ganguli: Exact solutions to the nonlinear dynamics of learning in deep linear networks. ICLR 2014.
+---@param t lurn.Tensor of at least two dimensions
+---@param gain? number (1)
+---@return lurn.Tensor t
+function init.orthogonal_(t, gain)
+  local fan_in, _ = fans("orthogonal_", t)
+  local rows, columns = t.shape[1], fan_in
+  if rows == 0 or columns == 0 then return t end
+  return in_place("orthogonal_", t, function()
+    local q = orthonormal_rows(math.min(rows, columns), math.max(rows, columns))
+    if rows > columns then q = q:transpose(1, 2) end
+    t:copy_((q * (gain or 1)):reshape(table.unpack(t.shape)))
+  end)
+end
+
+return init

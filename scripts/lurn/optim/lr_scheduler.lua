@@ -1,0 +1,313 @@
+-- Learning rate schedules, as in torch.optim.lr_scheduler: make one after the optimizer, call `step()` once per epoch
+-- (or whatever the schedule counts) after the optimizer's steps. Each changes the rate that it finds, so several on one
+-- optimizer multiply. A required option may stand before the table: `StepLR(opt, 30, {gamma = 0.5})`.
+
+local core = require "lurn.core"
+
+local lr_scheduler = {}
+
+---@class lurn.optim.Scheduler
+---@field kind string
+---@field optimizer lurn.optim.Optimizer
+---@field last_epoch integer calls of `step` so far
+---@field base_lrs number[] the rates that it found at first, per group
+local Scheduler = {}
+Scheduler.__index = Scheduler
+
+-- ---- Options ----
+
+local function whole(v) return math.type(v) == "integer" or (math.type(v) == "float" and v == math.floor(v)) end
+local function number(v) return type(v) == "number" and v == v end
+
+local function list_of_rates(v, optimizer)
+  if number(v) then return v >= 0 end
+  if type(v) ~= "table" or #v ~= #optimizer.param_groups then return false end
+  for _, item in ipairs(v) do if not (number(item) and item >= 0) then return false end end
+  return true
+end
+
+-- What an option may be, in words and as a test.
+local COUNT = { "a whole number of at least 1", function(v) return whole(v) and v >= 1 end }
+local PATIENCE = { "a whole number of at least 0", function(v) return whole(v) and v >= 0 end }
+local AT_LEAST_0 = { "at least 0", function(v) return number(v) and v >= 0 end }
+local ABOVE_0 = { "above 0", function(v) return number(v) and v > 0 end }
+local FACTOR = { "at least 0 and below 1", function(v) return number(v) and v >= 0 and v < 1 end }
+local MIN_OR_MAX = { '"min" or "max"', function(v) return v == "min" or v == "max" end }
+local REL_OR_ABS = { '"rel" or "abs"', function(v) return v == "rel" or v == "abs" end }
+local RATES = { "at least 0, or a list with one such number per group", list_of_rates }
+
+local function show(value)
+  if type(value) == "string" then return '"' .. value .. '"' end
+  return (type(value) == "number" or value == nil) and tostring(value) or "a " .. type(value)
+end
+
+local function names_of(schema)
+  local names = {}
+  for i, option in ipairs(schema) do names[i] = option.name end
+  return names
+end
+
+local function check_names(kind, schema, given)
+  local known, unknown = {}, {}
+  for _, option in ipairs(schema) do known[option.name] = true end
+  for name in pairs(given) do
+    if not known[name] then unknown[#unknown + 1] = tostring(name) end
+  end
+  table.sort(unknown)
+  if unknown[1] then
+    core.raise(("%s: there is no option %s; known are: %s"):format(kind, unknown[1],
+      table.concat(names_of(schema), ", ")))
+  end
+end
+
+-- The options with their defaults. The schema's first option is required unless it has a default, and may stand alone.
+local function resolve(kind, schema, optimizer, first, given)
+  if type(first) == "table" or first == nil then first, given = nil, first or given end
+  given = given == nil and {} or given
+  if type(given) ~= "table" then
+    core.raise(("%s: options: expected a table, got %s"):format(kind, show(given)))
+  end
+  check_names(kind, schema, given)
+  local values = {}
+  for i, option in ipairs(schema) do
+    local name, value = option.name, given[option.name]
+    if i == 1 and first ~= nil then value = first end
+    if value == nil then value = option.default end
+    if not option.is[2](value, optimizer) then
+      core.raise(("%s: %s: expected %s, got %s"):format(kind, name, option.is[1], show(value)))
+    end
+    values[name] = value
+  end
+  return values
+end
+
+-- ---- What all have in common ----
+
+local function rates(optimizer)
+  local list = {}
+  for i, group in ipairs(optimizer.param_groups) do list[i] = group.lr end
+  return list
+end
+
+---The rates now in force, per group.
+---@return number[]
+function Scheduler:get_last_lr() return rates(self.optimizer) end
+
+-- Brings all groups to the rates of the epoch just begun.
+function Scheduler:apply()
+  for i, group in ipairs(self.optimizer.param_groups) do
+    self.base_lrs[i] = self.base_lrs[i] or group.lr -- a group that came later
+    group.lr = self:rate(group.lr, self.last_epoch, i)
+  end
+end
+
+---Ends an epoch: sets the rates of the next.
+function Scheduler:step()
+  self.last_epoch = self.last_epoch + 1
+  self:apply()
+end
+
+-- Numbers that a schedule has gathered, beside last_epoch and the rates.
+Scheduler.counters = {}
+
+---Where the schedule stands, for `load_state_dict`. Options are not part of it.
+---@return table # numbers and lists of numbers (rates per group)
+function Scheduler:state_dict()
+  local dict = { last_epoch = self.last_epoch, base_lrs = table.move(self.base_lrs, 1, #self.base_lrs, 1, {}),
+    last_lr = rates(self.optimizer) }
+  for _, name in ipairs(self.counters) do dict[name] = self[name] end
+  return dict
+end
+
+local function check_rates(self, dict, name)
+  local list, n = dict[name], #self.optimizer.param_groups
+  local holds = type(list) == "table" and #list == n
+  for i = 1, holds and n or 0 do holds = holds and number(list[i]) end
+  if not holds then
+    core.raise(("%s: load_state_dict: %s: expected a list of %d numbers"):format(self.kind, name, n))
+  end
+end
+
+---Goes on from where `state_dict` was taken, also setting the optimizer's rates to those of that time.
+---@param dict table
+function Scheduler:load_state_dict(dict)
+  if type(dict) ~= "table" then
+    core.raise(("%s: load_state_dict: expected a table, got %s"):format(self.kind, show(dict)))
+  end
+  local counters = table.move(self.counters, 1, #self.counters, 2, { "last_epoch" })
+  for _, name in ipairs(counters) do
+    if not number(dict[name]) then
+      core.raise(("%s: load_state_dict: %s: expected a number, got %s"):format(self.kind, name, show(dict[name])))
+    end
+  end
+  check_rates(self, dict, "base_lrs")
+  check_rates(self, dict, "last_lr")
+  for _, name in ipairs(counters) do self[name] = dict[name] end
+  self.base_lrs = table.move(dict.base_lrs, 1, #dict.base_lrs, 1, {})
+  for i, group in ipairs(self.optimizer.param_groups) do group.lr = dict.last_lr[i] end
+end
+
+function Scheduler:__tostring() return ("%s(epoch %d)"):format(self.kind, self.last_epoch) end
+
+-- A class of schedulers; its function `rate(self, lr, epoch, group)` gives the rate of an epoch from the one before.
+local function define(kind, schema)
+  local class = setmetatable({ kind = kind, __tostring = Scheduler.__tostring }, Scheduler)
+  class.__index = class
+  function class.new(optimizer, first, given)
+    if type(optimizer) ~= "table" or type(optimizer.param_groups) ~= "table" then
+      core.raise(("%s: expected an optimizer first, got %s"):format(kind, show(optimizer)))
+    end
+    local self = setmetatable(resolve(kind, schema, optimizer, first, given), class)
+    self.optimizer, self.last_epoch, self.base_lrs = optimizer, 0, rates(optimizer)
+    if self.begin then self:begin() else self:apply() end
+    return self
+  end
+  return class
+end
+
+-- ---- StepLR ----
+
+local StepLR = define("StepLR",
+  { { name = "step_size", is = COUNT }, { name = "gamma", default = 0.1, is = AT_LEAST_0 } })
+
+function StepLR:rate(lr, epoch)
+  return epoch > 0 and epoch % self.step_size == 0 and lr * self.gamma or lr
+end
+
+---Multiplies the rate by gamma every step_size epochs.
+---@param optimizer lurn.optim.Optimizer
+---@param step_size integer|{step_size: integer, gamma: number?} in epochs
+---@param options? {gamma: number?} gamma (0.1)
+---@return lurn.optim.Scheduler
+function lr_scheduler.StepLR(optimizer, step_size, options) return StepLR.new(optimizer, step_size, options) end
+
+-- ---- ExponentialLR ----
+
+local ExponentialLR = define("ExponentialLR", { { name = "gamma", is = AT_LEAST_0 } })
+
+function ExponentialLR:rate(lr, epoch) return epoch > 0 and lr * self.gamma or lr end
+
+---Multiplies the rate by gamma every epoch.
+---@param optimizer lurn.optim.Optimizer
+---@param gamma number|{gamma: number}
+---@return lurn.optim.Scheduler
+function lr_scheduler.ExponentialLR(optimizer, gamma) return ExponentialLR.new(optimizer, gamma) end
+
+-- ---- CosineAnnealingLR ----
+
+local CosineAnnealingLR = define("CosineAnnealingLR",
+  { { name = "T_max", is = ABOVE_0 }, { name = "eta_min", default = 0, is = AT_LEAST_0 } })
+
+-- lr(t) = eta_min + (base - eta_min) (1 + cos(pi t / T_max)) / 2, as a factor on what lr(t - 1) has above eta_min;
+-- where that is nothing, from eta_min upwards.
+function CosineAnnealingLR:rate(lr, epoch, group)
+  local period, low = self.T_max, self.eta_min
+  if epoch == 0 then return lr end
+  if (epoch - 1 - period) % (2 * period) == 0 then
+    return lr + (self.base_lrs[group] - low) * (1 - math.cos(math.pi / period)) / 2
+  end
+  local now, before = math.cos(math.pi * epoch / period), math.cos(math.pi * (epoch - 1) / period)
+  return (1 + now) / (1 + before) * (lr - low) + low
+end
+
+---From the first rate down to eta_min along half a cosine of T_max epochs, and back up in as many:
+---`eta_min + (lr - eta_min) * (1 + cos(pi * t / T_max)) / 2` in epoch t.
+---Loshchilov, Hutter: SGDR: stochastic gradient descent with warm restarts, eq. 5 (without restarts). ICLR 2017.
+---@param optimizer lurn.optim.Optimizer
+---@param T_max number|{T_max: number, eta_min: number?} in epochs
+---@param options? {eta_min: number?} eta_min (0)
+---@return lurn.optim.Scheduler
+function lr_scheduler.CosineAnnealingLR(optimizer, T_max, options)
+  return CosineAnnealingLR.new(optimizer, T_max, options)
+end
+
+-- ---- LinearWarmup ----
+
+local LinearWarmup = define("LinearWarmup", { { name = "steps", is = COUNT } })
+
+function LinearWarmup:rate(lr, epoch)
+  if epoch == 0 then return lr / self.steps end
+  return epoch < self.steps and lr * ((epoch + 1) / epoch) or lr
+end
+
+---Rises from lr / steps by as much at every step; the rate is whole before the optimizer's step number `steps`:
+---`lr * min((t + 1) / steps, 1)` after t calls of `step`. PyTorch's LambdaLR with that function.
+---@param optimizer lurn.optim.Optimizer
+---@param steps integer|{steps: integer}
+---@return lurn.optim.Scheduler
+function lr_scheduler.LinearWarmup(optimizer, steps) return LinearWarmup.new(optimizer, steps) end
+
+-- ---- ReduceLROnPlateau ----
+
+local ReduceLROnPlateau = define("ReduceLROnPlateau", {
+  { name = "mode", default = "min", is = MIN_OR_MAX },
+  { name = "factor", default = 0.1, is = FACTOR },
+  { name = "patience", default = 10, is = PATIENCE },
+  { name = "threshold", default = 1e-4, is = AT_LEAST_0 },
+  { name = "threshold_mode", default = "rel", is = REL_OR_ABS },
+  { name = "cooldown", default = 0, is = PATIENCE },
+  { name = "min_lr", default = 0, is = RATES },
+  { name = "eps", default = 1e-8, is = AT_LEAST_0 },
+})
+ReduceLROnPlateau.counters = { "best", "num_bad_epochs", "cooldown_counter" }
+
+function ReduceLROnPlateau:begin()
+  self.best = self.mode == "min" and math.huge or -math.huge
+  self.num_bad_epochs, self.cooldown_counter = 0, 0
+end
+
+-- Better than the best by more than the threshold.
+function ReduceLROnPlateau:is_better(metric)
+  local margin = self.mode == "min" and -self.threshold or self.threshold
+  local bar = self.threshold_mode == "rel" and self.best * (1 + margin) or self.best + margin
+  if self.mode == "min" then return metric < bar end
+  return metric > bar
+end
+
+function ReduceLROnPlateau:reduce()
+  for i, group in ipairs(self.optimizer.param_groups) do
+    local least = type(self.min_lr) == "table" and self.min_lr[i] or self.min_lr
+    local lr = math.max(group.lr * self.factor, least)
+    if group.lr - lr > self.eps then group.lr = lr end
+  end
+end
+
+---Ends an epoch with its metric.
+---@param metric number|lurn.Tensor such as the validation loss
+function ReduceLROnPlateau:step(metric)
+  if type(metric) == "userdata" then metric = metric:item() end
+  if type(metric) ~= "number" then
+    core.raise(("ReduceLROnPlateau: metric: expected a number, got %s"):format(show(metric)))
+  end
+  self.last_epoch = self.last_epoch + 1
+  if self:is_better(metric) then
+    self.best, self.num_bad_epochs = metric, 0
+  else
+    self.num_bad_epochs = self.num_bad_epochs + 1
+  end
+  if self.cooldown_counter > 0 then
+    self.cooldown_counter, self.num_bad_epochs = self.cooldown_counter - 1, 0
+  end
+  if self.num_bad_epochs > self.patience then
+    self:reduce()
+    self.cooldown_counter, self.num_bad_epochs = self.cooldown, 0
+  end
+end
+
+---@class lurn.optim.PlateauOptions
+---@field mode? "min"|"max" ("min") whether the metric should fall or rise
+---@field factor? number (0.1)
+---@field patience? integer (10) epochs without improvement that are forgiven
+---@field threshold? number (1e-4) improvement that counts
+---@field threshold_mode? "rel"|"abs" ("rel") better is below best * (1 - threshold), or below best - threshold
+---@field cooldown? integer (0) epochs after a reduction in which none is counted as bad
+---@field min_lr? number|number[] (0) least rate, for all groups or each
+---@field eps? number (1e-8) smaller changes of the rate are not made
+
+---Multiplies the rate by factor when the metric given to `step` has not improved for more than patience epochs.
+---@param optimizer lurn.optim.Optimizer
+---@param options? lurn.optim.PlateauOptions
+---@return lurn.optim.Scheduler # its `step` takes the metric
+function lr_scheduler.ReduceLROnPlateau(optimizer, options) return ReduceLROnPlateau.new(optimizer, options) end
+
+return lr_scheduler

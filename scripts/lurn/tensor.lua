@@ -1,0 +1,263 @@
+--- Tensor methods that are written in Lua, and printing.
+
+local core = require "lurn.core"
+
+---@class lurn.Tensor
+---@field shape integer[] sizes, a plain list
+---@field dtype string "float32" "float64" "int64" "int32" "uint8" "bool"
+---@field ndim integer number of dimensions
+---@field requires_grad boolean may be assigned on a float leaf
+---@field grad lurn.Tensor? accumulated gradient; may be assigned
+---@field is_leaf boolean
+---@field maker string? name of the op that made it
+local methods = core.methods
+
+-- ---- Printing ---------------------------------------------------------------------------------
+
+-- Along a dimension longer than this only the ends are shown.
+local SHOWN = 6
+local ENDS = 3
+
+local function number_text(value)
+  if type(value) == "boolean" then return tostring(value) end
+  if math.type(value) == "integer" then return tostring(value) end
+  if value ~= value then return "nan" end
+  if value == math.huge then return "inf" end
+  if value == -math.huge then return "-inf" end
+  local size = math.abs(value)
+  if value == math.floor(value) and size < 1e6 then return ("%d."):format(value) end
+  if size >= 1e6 or size < 1e-4 then return ("%.4e"):format(value) end
+  return ("%.4f"):format(value)
+end
+
+-- The positions that are shown along a dimension; false stands for the gap.
+local function shown_positions(size)
+  local list = {}
+  for i = 1, size do
+    if size <= SHOWN or i <= ENDS or i > size - ENDS then
+      list[#list + 1] = i
+    elseif i == ENDS + 1 then
+      list[#list + 1] = false
+    end
+  end
+  return list
+end
+
+-- Texts of the shown elements as nested lists, and the widest of them.
+local function collect(t)
+  if t.ndim == 0 then
+    local text = number_text(t:item())
+    return text, #text
+  end
+  local rows, width = {}, 0
+  for k, i in ipairs(shown_positions(#t)) do
+    if i then
+      local w
+      rows[k], w = collect(t[i])
+      width = math.max(width, w)
+    else
+      rows[k] = false
+    end
+  end
+  return rows, width
+end
+
+local function pad(text, width) return (" "):rep(width - #text) .. text end
+
+local function render(rows, ndim, width, indent)
+  if ndim == 0 then return rows end
+  local parts = {}
+  for k = 1, #rows do
+    if rows[k] == false then
+      parts[k] = "..."
+    elseif ndim == 1 then
+      parts[k] = pad(rows[k], width)
+    else
+      parts[k] = render(rows[k], ndim - 1, width, indent .. " ")
+    end
+  end
+  if ndim == 1 then return "{" .. table.concat(parts, ", ") .. "}" end
+  return "{" .. table.concat(parts, "," .. ("\n"):rep(ndim - 1) .. indent .. " ") .. "}"
+end
+
+local function describe(t)
+  local note = ("[%s %s]"):format(t.dtype, tostring(t.shape))
+  if not t.requires_grad then return note end
+  return note:sub(1, -2) .. (t.is_leaf and " requires_grad]" or (" from %s]"):format(t.maker))
+end
+
+--- The elements (long dimensions shortened), dtype and shape.
+function core.metatable.__tostring(t)
+  local plain = t:detach()
+  if plain:numel() == 0 then return "{} " .. describe(t) end
+  local rows, width = collect(plain)
+  local text = render(rows, plain.ndim, width, "")
+  return text .. (plain.ndim > 1 and "\n" or " ") .. describe(t)
+end
+
+-- ---- Reductions with and without a dimension --------------------------------------------------
+
+local function split_options(dim, keepdim)
+  if type(dim) == "table" and dim[1] == nil and next(dim) ~= nil then return dim.dim, dim.keepdim end
+  return dim, keepdim
+end
+
+local function extremum(with_positions, over_dims)
+  return function(t, dim, keepdim)
+    dim, keepdim = split_options(dim, keepdim)
+    if math.type(dim) == "integer" then return with_positions(t, dim, keepdim) end
+    return over_dims(t, dim, keepdim)
+  end
+end
+
+--- x:max() the largest element; x:max(dim [, keepdim]) values and positions; x:max{dim, dim} over several.
+methods.max = extremum(methods.max, methods.amax)
+core.max = methods.max
+--- x:min(), as max.
+methods.min = extremum(methods.min, methods.amin)
+core.min = methods.min
+
+-- ---- Shapes -----------------------------------------------------------------------------------
+
+local function dim_of(t, dim, who)
+  dim = dim or 1
+  if math.type(dim) ~= "integer" or dim == 0 or dim > t.ndim or dim < -t.ndim then
+    core.raise(("%s: dimension %s of a tensor with %d"):format(who, tostring(dim), t.ndim))
+  end
+  return dim < 0 and dim + t.ndim + 1 or dim
+end
+
+--- Pieces of `size` along dim (the last may be smaller), or of the sizes in a list; views.
+---@param size integer|integer[]
+---@param dim integer? default 1
+---@return lurn.Tensor[]
+function methods:split(size, dim)
+  dim = dim_of(self, dim, "split")
+  local length, pieces, start = self.shape[dim], {}, 1
+  if type(size) == "table" then
+    for _, n in ipairs(size) do
+      pieces[#pieces + 1] = self:narrow(dim, start, n)
+      start = start + n
+    end
+    if start ~= length + 1 then
+      core.raise(("split: the sizes add up to %d; dimension %d has %d"):format(start - 1, dim, length))
+    end
+    return pieces
+  end
+  if math.type(size) ~= "integer" or size < 1 then core.raise "split: size is not a whole number above 0" end
+  while start <= length do
+    pieces[#pieces + 1] = self:narrow(dim, start, math.min(size, length - start + 1))
+    start = start + size
+  end
+  return pieces
+end
+
+--- At most n pieces of equal size along dim (the last may be smaller); views.
+---@param n integer
+---@param dim integer? default 1
+---@return lurn.Tensor[]
+function methods:chunk(n, dim)
+  dim = dim_of(self, dim, "chunk")
+  if math.type(n) ~= "integer" or n < 1 then core.raise "chunk: n is not a whole number above 0" end
+  return self:split(math.max(1, math.ceil(self.shape[dim] / n)), dim)
+end
+
+--- Dimensions first..last (default all) as one.
+---@param first integer? default 1
+---@param last integer? default -1
+---@return lurn.Tensor
+function methods:flatten(first, last)
+  if self.ndim == 0 then return self:reshape(1) end
+  first, last = dim_of(self, first, "flatten"), dim_of(self, last or -1, "flatten")
+  local sizes, product = {}, 1
+  for i, n in ipairs(self.shape) do
+    if i < first or i > last then
+      sizes[#sizes + 1] = n
+    else
+      product = product * n
+      if i == last then sizes[#sizes + 1] = product end
+    end
+  end
+  return self:reshape(sizes)
+end
+
+--- The transpose of a matrix; a view.
+---@return lurn.Tensor
+function methods:t() return self.ndim < 2 and self or self:transpose(1, 2) end
+
+--- The size of dimension dim, or all sizes.
+---@param dim integer?
+---@return integer|integer[]
+function methods:size(dim)
+  if dim == nil then return self.shape end
+  return self.shape[dim_of(self, dim, "size")]
+end
+
+local squeeze_one = methods.squeeze
+--- Without dimension dim when its size is 1; without dim: without all of them.
+---@param dim integer?
+---@return lurn.Tensor
+function methods:squeeze(dim)
+  if dim ~= nil then return squeeze_one(self, dim) end
+  local sizes = {}
+  for _, n in ipairs(self.shape) do
+    if n ~= 1 then sizes[#sizes + 1] = n end
+  end
+  return self:reshape(sizes)
+end
+core.squeeze = methods.squeeze
+
+-- ---- Filling ----------------------------------------------------------------------------------
+
+--- All elements 0, in place.
+---@return lurn.Tensor
+function methods:zero_() return self:fill_(0) end
+
+for _, name in ipairs { "zeros", "ones", "rand", "randn" } do
+  --- A new tensor of the shape (and, but for options, the dtype) of t.
+  core[name .. "_like"] = function(t, options)
+    local dtype = options and options.dtype or t.dtype
+    return core[name](t.shape, { dtype = dtype, requires_grad = options and options.requires_grad or false })
+  end
+end
+
+-- ---- Comparing --------------------------------------------------------------------------------
+
+local function same_shape(a, b)
+  local x, y = a.shape, b.shape
+  if #x ~= #y then return false end
+  for i = 1, #x do
+    if x[i] ~= y[i] then return false end
+  end
+  return true
+end
+
+--- Whether shapes and all elements are equal.
+---@param other lurn.Tensor
+---@return boolean
+function methods:equal(other)
+  if not same_shape(self, other) then return false end
+  local count = self:numel()
+  return count == 0 or core.no_grad(function() return self:eq(other):sum():item() == count end)
+end
+core.equal = methods.equal
+
+--- Whether |a - b| <= atol + rtol |b| everywhere, or both are the same infinity; equal shapes.
+---@param a lurn.Tensor
+---@param b lurn.Tensor
+---@param options {rtol: number?, atol: number?, equal_nan: boolean?}? default 1e-5, 1e-8, false
+---@return boolean
+function core.allclose(a, b, options)
+  options = options or {}
+  local rtol, atol = options.rtol or 1e-5, options.atol or 1e-8
+  if not same_shape(a, b) then
+    core.raise(("allclose: shapes %s and %s differ"):format(tostring(a.shape), tostring(b.shape)))
+  end
+  return core.no_grad(function()
+    local x, y = a:to "float64", b:to "float64"
+    local close = (x - y):abs():le(y:abs() * rtol + atol):logical_or(x:eq(y))
+    if options.equal_nan then close = close:logical_or(x:isnan():logical_and(y:isnan())) end
+    return close:numel() == 0 or close:sum():item() == close:numel()
+  end)
+end
+methods.allclose = core.allclose
