@@ -1,0 +1,242 @@
+/* Gate arithmetic against its formulas in double, its backward against differences, under every instruction set. */
+#include "harness.h"
+
+#include <stdlib.h>
+
+#include "core/cpu.h"
+#include "kernels/recurrent.h"
+
+static const lurn__recurrent *const tables[] = {
+    &lurn__recurrent_scalar,
+#if defined(__x86_64__)
+    &lurn__recurrent_avx2,
+    &lurn__recurrent_avx512,
+#endif
+};
+
+typedef struct kind {
+  const lurn__cells *cells;
+  bool is_double;
+} kind;
+
+static void for_each_kind(void (*test)(kind t)) {
+  for (int i = 0; i < (int)(sizeof tables / sizeof tables[0]) && i <= (int)lurn__cpu_best_isa(); i++) {
+    test((kind){&tables[i]->f32, false});
+    test((kind){&tables[i]->f64, true});
+  }
+}
+
+/* float32 functions are good to 2.5e-7 each; sums and products of a few, none larger than 10, lose another digit. */
+static double tolerance(kind t) { return t.is_double ? 1e-14 : 2e-6; }
+
+enum { N = 5, H = 37, SIZE = N * 4 * H };
+
+/* An array in both types: kernels work on the one of their kind. */
+typedef struct array {
+  kind t;
+  float f32[SIZE];
+  double f64[SIZE];
+} array;
+
+static void *data(array *a) { return a->t.is_double ? (void *)a->f64 : (void *)a->f32; }
+static void *from_row(array *a, int64_t row, int64_t width) {
+  return (char *)data(a) + row * width * (int64_t)(a->t.is_double ? sizeof(double) : sizeof(float));
+}
+static double get(const array *a, int64_t i) { return a->t.is_double ? a->f64[i] : (double)a->f32[i]; }
+
+static uint64_t seed = 1;
+/* In [-3, 3], so that gates are neither all open nor all shut. */
+static array random_array(kind t) {
+  array a = {.t = t};
+  for (int i = 0; i < SIZE; i++) {
+    seed = seed * 6364136223846793005u + 1442695040888963407u;
+    a.f32[i] = (float)((double)(seed >> 33) * 6.0 / 2147483648.0 - 3.0);
+    a.f64[i] = (double)a.f32[i];
+  }
+  return a;
+}
+
+static double sigmoid(double x) { return 1 / (1 + exp(-x)); }
+static bool same(const array *a, const array *b) {
+  return memcmp(a->f32, b->f32, sizeof a->f32) == 0 && memcmp(a->f64, b->f64, sizeof a->f64) == 0;
+}
+
+/* ---- RNN --------------------------------------------------------------------------------------------------- */
+
+static double rnn_value(int f, double x) {
+  if (f == LURN__RNN_TANH) return tanh(x);
+  return f == LURN__RNN_RELU ? fmax(x, 0) : sigmoid(x);
+}
+
+static double rnn_slope(int f, double x) {
+  double y = rnn_value(f, x);
+  if (f == LURN__RNN_TANH) return 1 - y * y;
+  return f == LURN__RNN_RELU ? (double)(x > 0) : y * (1 - y);
+}
+
+static void check_rnn(kind t) {
+  for (int f = LURN__RNN_TANH; f <= LURN__RNN_SIGMOID; f++) {
+    array sums = random_array(t), bias = random_array(t), hidden = random_array(t), dhidden = random_array(t),
+          dsums = sums;
+    t.cells->rnn_forward((lurn__nonlinearity)f, N, H, data(&sums), data(&bias), data(&hidden));
+    t.cells->rnn_backward((lurn__nonlinearity)f, N, H, data(&hidden), data(&dhidden), data(&dsums));
+    for (int i = 0; i < N * H; i++) {
+      double x = get(&sums, i) + get(&bias, i % H);
+      CHECK_NEAR(get(&hidden, i), rnn_value(f, x), tolerance(t));
+      CHECK_NEAR(get(&dsums, i), get(&dhidden, i) * rnn_slope(f, x), 4 * tolerance(t));
+    }
+    t.cells->rnn_forward((lurn__nonlinearity)f, N, H, data(&sums), data(&bias), data(&sums));
+    for (int i = 0; i < N * H; i++) CHECK(get(&sums, i) == get(&hidden, i));
+  }
+}
+TEST(rnn) { for_each_kind(check_rnn); }
+
+static void check_relu_nan(kind t) {
+  array sums = random_array(t), bias = {.t = t};
+  sums.f32[3] = NAN;
+  sums.f64[3] = (double)NAN;
+  t.cells->rnn_forward(LURN__RNN_RELU, N, H, data(&sums), data(&bias), data(&sums));
+  CHECK(isnan(get(&sums, 3)));
+}
+TEST(relu_keeps_nan) { for_each_kind(check_relu_nan); }
+
+/* ---- LSTM -------------------------------------------------------------------------------------------------- */
+
+/* weight_h hidden + weight_c cell for one unit: a scalar whose gradients are the weights. */
+typedef struct lstm_unit {
+  double in[5]; /* sums with bias of i f g o; cell before */
+  double gate[4], cell, hidden;
+} lstm_unit;
+
+static double lstm_loss(lstm_unit *u, double weight_h, double weight_c) {
+  for (int q = 0; q < 4; q++) u->gate[q] = q == 2 ? tanh(u->in[q]) : sigmoid(u->in[q]);
+  u->cell = u->gate[1] * u->in[4] + u->gate[0] * u->gate[2];
+  u->hidden = u->gate[3] * tanh(u->cell);
+  return weight_h * u->hidden + weight_c * u->cell;
+}
+
+static double lstm_difference(lstm_unit u, int which, double weight_h, double weight_c) {
+  const double eps = 1e-5;
+  u.in[which] += eps;
+  double above = lstm_loss(&u, weight_h, weight_c);
+  u.in[which] -= 2 * eps;
+  return (above - lstm_loss(&u, weight_h, weight_c)) / (2 * eps);
+}
+
+static void check_lstm(kind t) {
+  array sums = random_array(t), bias = random_array(t), before = random_array(t), gates = sums, cell = before,
+        hidden = sums;
+  array dhidden = random_array(t), dcell = random_array(t), dbefore = dcell, total = sums, dgates = sums;
+  t.cells->lstm_forward(N, H, data(&gates), data(&bias), data(&before), data(&cell), data(&hidden));
+  t.cells->lstm_backward(N, H, data(&gates), data(&before), data(&cell), data(&dhidden), data(&dbefore), data(&total),
+                         data(&dgates));
+  for (int i = 0; i < N * H; i++) {
+    lstm_unit u = {.in[4] = get(&before, i)};
+    int64_t first = i / H * 4 * H + i % H; /* of this unit's gates */
+    for (int q = 0; q < 4; q++) u.in[q] = get(&sums, first + q * H) + get(&bias, i % H + q * H);
+    double weight_h = get(&dhidden, i), weight_c = get(&dcell, i);
+    lstm_loss(&u, weight_h, weight_c);
+    for (int q = 0; q < 4; q++) {
+      CHECK_NEAR(get(&gates, first + q * H), u.gate[q], tolerance(t));
+      CHECK_NEAR(get(&dgates, first + q * H), lstm_difference(u, q, weight_h, weight_c), 4 * tolerance(t) + 1e-9);
+    }
+    CHECK_NEAR(get(&cell, i), u.cell, 4 * tolerance(t));
+    CHECK_NEAR(get(&hidden, i), u.hidden, tolerance(t));
+    CHECK_NEAR(get(&dbefore, i), lstm_difference(u, 4, weight_h, weight_c), 4 * tolerance(t) + 1e-9);
+    CHECK_NEAR(get(&total, i) * u.gate[1], get(&dbefore, i), 4 * tolerance(t));
+  }
+}
+TEST(lstm) { for_each_kind(check_lstm); }
+
+/* ---- GRU --------------------------------------------------------------------------------------------------- */
+
+/* weight hidden for one unit, whose former hidden state does not reach the sums. */
+typedef struct gru_unit {
+  double in[5]; /* r, z, n's input part, n's recurrent part, all with bias; hidden before */
+  double gate[3], hidden;
+} gru_unit;
+
+static double gru_loss(gru_unit *u, double weight) {
+  u->gate[0] = sigmoid(u->in[0]);
+  u->gate[1] = sigmoid(u->in[1]);
+  u->gate[2] = tanh(u->in[2] + u->gate[0] * u->in[3]);
+  u->hidden = (1 - u->gate[1]) * u->gate[2] + u->gate[1] * u->in[4];
+  return weight * u->hidden;
+}
+
+static double gru_difference(gru_unit u, int which, double weight) {
+  const double eps = 1e-5;
+  u.in[which] += eps;
+  double above = gru_loss(&u, weight);
+  u.in[which] -= 2 * eps;
+  return (above - gru_loss(&u, weight)) / (2 * eps);
+}
+
+static void check_gru(kind t) {
+  array sums = random_array(t), bias = random_array(t), before = random_array(t), gates = sums, hidden = sums;
+  array recurrent = random_array(t), recurrent_sums = recurrent, dhidden = random_array(t), dbefore = dhidden;
+  array dgates = sums, drecurrent = sums;
+  t.cells->gru_forward(N, H, data(&gates), data(&recurrent), data(&bias), data(&before), data(&hidden));
+  t.cells->gru_backward(N, H, data(&gates), data(&recurrent), data(&before), data(&dbefore), data(&dgates),
+                        data(&drecurrent));
+  for (int i = 0; i < N * H; i++) {
+    gru_unit u = {.in[4] = get(&before, i)};
+    int64_t first = i / H * 3 * H + i % H;
+    for (int q = 0; q < 3; q++) u.in[q] = get(&sums, first + q * H) + get(&bias, i % H + q * H);
+    u.in[3] = get(&recurrent_sums, i) + get(&bias, i % H + 3 * H);
+    double weight = get(&dhidden, i);
+    gru_loss(&u, weight);
+    for (int q = 0; q < 3; q++) {
+      CHECK_NEAR(get(&gates, first + q * H), u.gate[q], 2 * tolerance(t));
+      CHECK_NEAR(get(&dgates, first + q * H), gru_difference(u, q, weight), 8 * tolerance(t) + 1e-9);
+    }
+    CHECK_NEAR(get(&recurrent, i), u.in[3], tolerance(t));
+    CHECK_NEAR(get(&hidden, i), u.hidden, 4 * tolerance(t));
+    CHECK_NEAR(get(&drecurrent, i), gru_difference(u, 3, weight), 8 * tolerance(t) + 1e-9);
+    CHECK_NEAR(get(&dbefore, i), gru_difference(u, 4, weight), 4 * tolerance(t) + 1e-9);
+  }
+}
+TEST(gru) { for_each_kind(check_gru); }
+
+/* ---- Rows -------------------------------------------------------------------------------------------------- */
+
+static void forward_rows(kind t, int64_t first, int64_t last, array *gates, array *state, array *hidden, array *bias,
+                         bool lstm) {
+  void *g = from_row(gates, first, lstm ? 4 * H : 3 * H), *s = from_row(state, first, H),
+       *y = from_row(hidden, first, H);
+  if (lstm) t.cells->lstm_forward(last - first, H, g, data(bias), s, s, y);
+  else t.cells->gru_forward(last - first, H, g, s, data(bias), y, y);
+}
+
+/* Rows one at a time give the bits of all at once, also in place. */
+static void check_rows(kind t) {
+  for (int lstm = 0; lstm < 2; lstm++) {
+    array gates = random_array(t), state = random_array(t), hidden = random_array(t), bias = random_array(t);
+    array gates2 = gates, state2 = state, hidden2 = hidden;
+    forward_rows(t, 0, N, &gates, &state, &hidden, &bias, lstm);
+    for (int64_t row = 0; row < N; row++) forward_rows(t, row, row + 1, &gates2, &state2, &hidden2, &bias, lstm);
+    CHECK(same(&gates, &gates2) && same(&state, &state2) && same(&hidden, &hidden2));
+  }
+}
+TEST(rows_are_independent) { for_each_kind(check_rows); }
+
+static void check_add_rows(kind t) {
+  array rows = random_array(t), total = random_array(t), sum = total;
+  t.cells->add_rows(N, H, data(&rows), 2 * H, data(&sum));
+  for (int j = 0; j < 4 * H; j++) {
+    double want = get(&total, j);
+    for (int row = 0; row < N && j < H; row++) want += get(&rows, row * 2 * H + j);
+    CHECK_NEAR(get(&sum, j), want, 4 * tolerance(t));
+  }
+}
+TEST(add_rows) { for_each_kind(check_add_rows); }
+
+/* Saturated gates stay finite. */
+static void check_extremes(kind t) {
+  array sums = random_array(t), bias = {.t = t}, cell = random_array(t), hidden = cell;
+  for (int i = 0; i < SIZE; i++) sums.f32[i] *= 1e30f, sums.f64[i] *= 1e30;
+  t.cells->lstm_forward(N, H, data(&sums), data(&bias), data(&cell), data(&cell), data(&hidden));
+  for (int i = 0; i < N * H; i++) CHECK(fabs(get(&cell, i)) <= 4 && fabs(get(&hidden, i)) <= 1);
+  for (int i = 0; i < N * 4 * H; i++) CHECK(fabs(get(&sums, i)) <= 1);
+}
+TEST(saturation) { for_each_kind(check_extremes); }

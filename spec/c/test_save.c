@@ -1,0 +1,352 @@
+/* engine/io: lurn_save against the world; memory and system calls failing in turn. */
+#include <errno.h>
+
+#include "io/sort.h"
+#include "scratch.h"
+
+TEST(save_cannot_write_there) {
+  static const char *const names[] = {"a"};
+  enter_place();
+  lurn_ctx *ctx = new_ctx();
+  lurn_tensor *t = make(ctx, LURN_UINT8, 0, NULL);
+  char path[PATH_SIZE + 32], expected[PATH_SIZE + 96];
+  snprintf(path, sizeof path, "%s/no/m", place.directory);
+  CHECK_EQ(lurn_save(ctx, path, names, &t, 1, NULL, 0), LURN_EIO);
+  snprintf(expected, sizeof expected, "cannot write %s: No such file or directory", path);
+  CHECK_STR(lurn_error(ctx), expected);
+  CHECK_EQ(lurn_save(ctx, "", names, &t, 1, NULL, 0), LURN_EIO);
+  CHECK_EQ(lurn_save(ctx, place.directory, names, &t, 1, NULL, 0), LURN_EIO);
+  CHECK_HAS(lurn_error(ctx), ": Is a directory");
+  CHECK(mkfifo(place.path, 0600) == 0);
+  CHECK_EQ(lurn_save(ctx, place.path, names, &t, 1, NULL, 0), LURN_EIO);
+  CHECK_HAS(lurn_error(ctx), ": Not a regular file");
+  CHECK_EQ(lurn_save(ctx, "/dev/null", names, &t, 1, NULL, 0), LURN_EIO);
+  CHECK_EQ(count_files(false), 1);
+  lurn_release(t);
+  lurn_ctx_free(ctx);
+  leave_place();
+}
+
+TEST(save_checks_its_arguments) {
+  static const struct {
+    const char *names[2], *metadata[4], *message;
+  } faults[] = {
+      {{"a", ""}, {"", "", "k", ""}, "save: a tensor's name is empty"},
+      {{"a", "__metadata__"}, {"", "", "k", ""}, "save: __metadata__ cannot be a tensor's name"},
+      {{"a\n", "a\n"}, {"", "", "k", ""}, "save: two tensors are named \"a\\n\""},
+      {{"a", "b\xFF"}, {"", "", "k", ""}, "save: name \"b?\" is not valid UTF-8"},
+      {{"a", NULL}, {"", "", "k", ""}, "save: a name is missing"},
+      {{"a", "b"}, {"k", "v", "k", "w"}, "save: two metadata values have the key \"k\""},
+      {{"a", "b"}, {"\xC0", "v", "k", "w"}, "save: metadata key \"?\" is not valid UTF-8"},
+      {{"a", "b"}, {"k", "\xED\xA0\x80", "l", "w"}, "save: metadata value \"???\" is not valid UTF-8"},
+      {{"a", "b"}, {"k", NULL, "l", "w"}, "save: a metadata value is missing"},
+  };
+  enter_place();
+  lurn_ctx *ctx = new_ctx(), *other = new_ctx();
+  lurn_tensor *t[2] = {make(ctx, LURN_UINT8, 0, NULL), make(ctx, LURN_UINT8, 0, NULL)};
+  for (size_t i = 0; i < sizeof faults / sizeof *faults; i++) {
+    CHECK_EQ(lurn_save(ctx, place.path, faults[i].names, t, 2, faults[i].metadata, 2), LURN_EVALUE);
+    CHECK_STR(lurn_error(ctx), faults[i].message);
+  }
+  static const char *const names[] = {"a", "b"};
+  lurn_tensor *gap[2] = {t[0], NULL}, *foreign[2] = {t[0], make(other, LURN_UINT8, 0, NULL)};
+  CHECK_EQ(lurn_save(ctx, place.path, names, gap, 2, NULL, 0), LURN_EVALUE);
+  CHECK_STR(lurn_error(ctx), "save: tensor \"b\" is missing");
+  CHECK_EQ(lurn_save(ctx, place.path, names, foreign, 2, NULL, 0), LURN_ESTATE);
+  CHECK_STR(lurn_error(ctx), "save: tensor \"b\" belongs to another context");
+  CHECK_EQ(lurn_save(ctx, place.path, names, t, -1, NULL, 0), LURN_EVALUE);
+  lurn_tensor *huge[2] = {t[0], view(t[0], (lurn__shape){1, {INT64_MAX}}, (int64_t[]){0}, 0)};
+  CHECK_EQ(lurn_save(ctx, place.path, names, huge, 2, NULL, 0), LURN_EVALUE);
+  CHECK_STR(lurn_error(ctx), "save: the tensors are larger than a file can be");
+  static const char *const three[] = {"a", "b", "c"};
+  lurn_tensor *sum[3] = {huge[1], huge[1], huge[1]};
+  CHECK_EQ(lurn_save(ctx, place.path, three, sum, 3, NULL, 0), LURN_EVALUE);
+  CHECK_STR(lurn_error(ctx), "save: the tensors are larger than a file can be");
+  CHECK_EQ(count_files(false), 0);
+  release_all(t, 2);
+  lurn_release(huge[1]);
+  lurn_release(foreign[1]);
+  lurn_ctx_free(other);
+  lurn_ctx_free(ctx);
+  leave_place();
+}
+
+TEST(save_keeps_to_the_limit_of_the_header) {
+  enter_place();
+  lurn_ctx *ctx = new_ctx();
+  size_t n = LURN__HEADER_LIMIT / 6 + 1; /* each of these takes six bytes */
+  char *value = malloc(n + 1);
+  if (value == NULL) abort();
+  memset(value, '\x01', n);
+  value[n] = '\0';
+  const char *metadata[] = {"k", value};
+  CHECK_EQ(lurn_save(ctx, place.path, NULL, NULL, 0, metadata, 1), LURN_EVALUE);
+  CHECK_STR(lurn_error(ctx), "save: names and metadata make a header of 100000032 bytes; the format allows 100000000");
+  CHECK_EQ(count_files(false), 0);
+  free(value);
+  lurn_ctx_free(ctx);
+  leave_place();
+}
+
+TEST(save_keeps_mode_and_links) {
+  static const char *const names[] = {"a"};
+  enter_place();
+  lurn_ctx *ctx = new_ctx();
+  lurn_tensor *t = make(ctx, LURN_UINT8, 0, NULL);
+  struct stat info;
+  char link[PATH_SIZE + 32];
+  mode_t mask = umask(027);
+  CHECK_EQ(lurn_save(ctx, place.path, names, &t, 1, NULL, 0), LURN_OK);
+  CHECK(stat(place.path, &info) == 0);
+  CHECK_EQ(info.st_mode & 07777, 0640);
+  CHECK(chmod(place.path, 0606) == 0);
+  snprintf(link, sizeof link, "%s/link", place.directory);
+  CHECK(symlink("m.safetensors", link) == 0);
+  CHECK_EQ(lurn_save(ctx, link, names, &t, 1, NULL, 0), LURN_OK);
+  CHECK(lstat(link, &info) == 0 && S_ISLNK(info.st_mode));
+  CHECK(stat(place.path, &info) == 0);
+  CHECK_EQ(info.st_mode & 07777, 0606);
+  CHECK_EQ(read_all(ctx, &lurn__sys_real), LURN_OK);
+  umask(mask);
+  lurn_release(t);
+  lurn_ctx_free(ctx);
+  leave_place();
+}
+
+/* ---- Memory and system calls failing in turn --------------------------------------------------------------- */
+
+/* Counts what is out and, once armed, refuses the allocation number `left`. */
+typedef struct scarce {
+  bool armed;
+  int left;
+  size_t out;
+} scarce;
+
+static void *scarce_alloc(void *ud, void *p, size_t old_size, size_t new_size) {
+  scarce *s = ud;
+  if (new_size > 0 && s->armed && s->left-- == 0) return NULL;
+  s->out += new_size - (p != NULL ? old_size : 0);
+  if (new_size > 0) return realloc(p, new_size);
+  free(p);
+  return NULL;
+}
+
+static lurn_ctx *scarce_ctx(scarce *s) {
+  lurn_ctx *ctx = NULL;
+  lurn_config config = {.alloc = scarce_alloc, .alloc_ud = s, .cache_limit = 1};
+  if (lurn_ctx_new(&config, &ctx) != LURN_OK) abort();
+  return ctx;
+}
+
+static lurn_status save_two(lurn_ctx *ctx, const lurn__sys *sys, lurn_tensor *t) {
+  static const char *const names[] = {"a", "b"}, *const metadata[] = {"k", "v"};
+  lurn_tensor *tensors[] = {t, t};
+  return lurn__save_with(ctx, sys, place.path, names, tensors, 2, metadata, 1);
+}
+
+static bool holds(const unsigned char *expected, size_t bytes) {
+  size_t n;
+  unsigned char *p = read_bytes(&n);
+  bool equal = n == bytes && memcmp(p, expected, n) == 0;
+  free(p);
+  return equal;
+}
+
+TEST(safetensors_every_allocation_fails) {
+  static const int64_t shape[] = {50};
+  enter_place();
+  for (int reading = 0; reading < 2; reading++) {
+    lurn_status status = LURN_ENOMEM;
+    int tries = 0;
+    for (; status != LURN_OK && tries < 100; tries++) {
+      scarce s = {false, tries, 0};
+      lurn_ctx *ctx = scarce_ctx(&s);
+      lurn_tensor *t = make(ctx, LURN_FLOAT32, 1, shape);
+      if (!reading) write_bytes("old", 3);
+      s.armed = true;
+      status = reading ? read_all(ctx, &lurn__sys_real) : save_two(ctx, &lurn__sys_real, t);
+      if (status != LURN_OK) CHECK_EQ(status, LURN_ENOMEM);
+      if (status != LURN_OK) CHECK_HAS(lurn_error(ctx), "out of memory");
+      if (status != LURN_OK && !reading) CHECK(holds((const unsigned char *)"old", 3));
+      CHECK_EQ(count_files(false), 1);
+      lurn_release(t);
+      lurn_ctx_free(ctx);
+      CHECK_EQ(s.out, 0);
+    }
+    CHECK(tries > 5 && status == LURN_OK);
+  }
+  leave_place();
+}
+
+/* The system calls of this program, of which the one with number `at` fails. */
+static struct {
+  int calls, at, error;
+  int open; /* descriptors */
+  bool renamed;
+  size_t most;  /* bytes a write or pread takes */
+  bool nervous; /* every other one is interrupted first */
+} faulty;
+
+static bool trips(void) {
+  if (faulty.calls++ != faulty.at) return false;
+  errno = faulty.error;
+  return true;
+}
+
+static bool interrupted(void) {
+  if (!faulty.nervous || faulty.calls % 2 == 0) return false;
+  errno = EINTR;
+  return true;
+}
+
+static int faulty_open(const char *path, int flags, mode_t mode) {
+  int fd = trips() ? -1 : open(path, flags, mode);
+  faulty.open += fd >= 0;
+  return fd;
+}
+static int faulty_close(int fd) {
+  faulty.open--;
+  close(fd);
+  return trips() ? -1 : 0;
+}
+static int faulty_fstat(int fd, struct stat *out) { return trips() ? -1 : fstat(fd, out); }
+static int faulty_lstat(const char *path, struct stat *out) { return trips() ? -1 : lstat(path, out); }
+static int faulty_access(const char *path, int mode) { return trips() ? -1 : access(path, mode); }
+static char *faulty_realpath(const char *path, char *out) { return trips() ? NULL : realpath(path, out); }
+static ssize_t faulty_pread(int fd, void *p, size_t bytes, off_t offset) {
+  if (trips() || interrupted()) return -1;
+  return pread(fd, p, bytes < faulty.most ? bytes : faulty.most, offset);
+}
+static ssize_t faulty_write(int fd, const void *p, size_t bytes) {
+  if (trips() || interrupted()) return -1;
+  return write(fd, p, bytes < faulty.most ? bytes : faulty.most);
+}
+static int faulty_fchmod(int fd, mode_t mode) { return trips() ? -1 : fchmod(fd, mode); }
+static int faulty_fsync(int fd) { return trips() || interrupted() ? -1 : fsync(fd); }
+static int faulty_rename(const char *from, const char *to) {
+  if (trips()) return -1;
+  faulty.renamed = true;
+  return rename(from, to);
+}
+static int faulty_unlink(const char *path) { return trips() ? -1 : unlink(path); }
+
+static const lurn__sys faulty_sys = {faulty_open,   faulty_close,    faulty_fstat,  faulty_lstat,
+                                     faulty_access, faulty_realpath, faulty_pread,  faulty_write,
+                                     faulty_fchmod, faulty_fsync,    faulty_rename, faulty_unlink};
+
+static void arm(int at, int error, size_t most, bool nervous) {
+  memset(&faulty, 0, sizeof faulty);
+  faulty.at = at;
+  faulty.error = error;
+  faulty.most = most;
+  faulty.nervous = nervous;
+}
+
+TEST(safetensors_every_system_call_fails_while_saving) {
+  static const int64_t shape[] = {50};
+  enter_place();
+  lurn_ctx *ctx = new_ctx();
+  lurn_tensor *t = make(ctx, LURN_FLOAT32, 1, shape);
+  CHECK_EQ(save_two(ctx, &lurn__sys_real, t), LURN_OK);
+  size_t n;
+  unsigned char *expected = read_bytes(&n);
+  int at = 0, refused = 0;
+  do {
+    write_bytes("old", 3);
+    arm(at, ENOSPC, 100, false);
+    lurn_status status = save_two(ctx, &faulty_sys, t);
+    if (status != LURN_OK) {
+      refused++;
+      CHECK_EQ(status, LURN_EIO);
+      CHECK_HAS(lurn_error(ctx), "cannot write ");
+      CHECK_HAS(lurn_error(ctx), "m.safetensors: No space left on device");
+    }
+    CHECK(status == LURN_OK ? faulty.renamed : !faulty.renamed || faulty.calls - faulty.at <= 2);
+    CHECK(faulty.renamed ? holds(expected, n) : holds((const unsigned char *)"old", 3));
+    CHECK_EQ(count_files(false), 1);
+    CHECK_EQ(faulty.open, 0);
+  } while (faulty.calls > at++ && at < 100);
+  CHECK(refused >= at - 2 && at > 12); /* all but the close of the directory */
+  free(expected);
+  lurn_release(t);
+  lurn_ctx_free(ctx);
+  leave_place();
+}
+
+TEST(safetensors_every_system_call_fails_while_reading) {
+  enter_place();
+  lurn_ctx *ctx = new_ctx();
+  size_t n;
+  free(sound_file(ctx, &n));
+  int at = 0;
+  lurn_status status;
+  do {
+    arm(at, EIO, 100, false);
+    status = read_all(ctx, &faulty_sys);
+    if (status != LURN_OK) CHECK_EQ(status, LURN_EIO);
+    if (status != LURN_OK) CHECK_HAS(lurn_error(ctx), "m.safetensors: Input/output error");
+    CHECK_EQ(faulty.open, 0);
+  } while (status != LURN_OK && at++ < 100);
+  CHECK(at > 5);
+  lurn_ctx_free(ctx);
+  leave_place();
+}
+
+TEST(safetensors_short_and_interrupted_calls) {
+  static const int64_t shape[] = {30000};
+  enter_place();
+  lurn_ctx *ctx = new_ctx();
+  lurn_tensor *t = make(ctx, LURN_FLOAT64, 1, shape);
+  CHECK_EQ(save_two(ctx, &lurn__sys_real, t), LURN_OK);
+  size_t n;
+  unsigned char *expected = read_bytes(&n);
+  arm(-1, 0, 777, true);
+  CHECK_EQ(save_two(ctx, &faulty_sys, t), LURN_OK);
+  CHECK(holds(expected, n));
+  arm(-1, 0, 777, true);
+  CHECK_EQ(read_all(ctx, &faulty_sys), LURN_OK);
+  CHECK(faulty.calls > 1000);
+  arm(-1, 0, 0, false); /* a write that takes nothing must not go on for ever */
+  CHECK_EQ(save_two(ctx, &faulty_sys, t), LURN_EIO);
+  CHECK(holds(expected, n) && count_files(false) == 1);
+  free(expected);
+  lurn_release(t);
+  lurn_ctx_free(ctx);
+  leave_place();
+}
+
+/* What only a big-endian machine calls. */
+TEST(save_swaps_bytes) {
+  char eights[] = "abcdefghABCDEFGH", fours[] = "abcdABCD", ones[] = "ab";
+  lurn__swap_bytes(eights, 2, 8);
+  lurn__swap_bytes(fours, 2, 4);
+  lurn__swap_bytes(ones, 2, 1);
+  CHECK_STR(eights, "hgfedcbaHGFEDCBA");
+  CHECK_STR(fours, "dcbaDCBA");
+  CHECK_STR(ones, "ab");
+}
+
+/* ---- Sorting ----------------------------------------------------------------------------------------------- */
+
+static int compare_ints(const void *items, int64_t a, int64_t b) {
+  const int *values = items;
+  return values[a] < values[b] ? -1 : values[a] > values[b];
+}
+
+TEST(sort_orders_and_finds_twins) {
+  int values[200];
+  int64_t order[200];
+  for (int n = 0; n <= 200; n++) {
+    int wrong = 0;
+    for (int i = 0; i < n; i++) values[i] = (i * 7919 + n) % 211; /* all different */
+    lurn__sort_by(order, n, compare_ints, values);
+    for (int i = 1; i < n; i++) wrong += values[order[i - 1]] >= values[order[i]];
+    CHECK_EQ(wrong, 0);
+    CHECK_EQ(lurn__sort_twin(order, n, compare_ints, values), -1);
+    if (n < 2) continue;
+    values[n - 1] = values[n / 3];
+    lurn__sort_by(order, n, compare_ints, values);
+    int64_t twin = lurn__sort_twin(order, n, compare_ints, values);
+    CHECK(twin == n - 1 || twin == n / 3);
+  }
+}
