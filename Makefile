@@ -172,10 +172,11 @@ $(LUA_DIR):
 	$(call say,LN,$@)
 	$(Q)ln -sfn '$(CURDIR)/scripts/lurn' $@
 
-$(HEADER): engine/lurn.h $(wildcard engine/ops/*.def) packaging/header.lua $(BUILD)/flags
+# The op prototypes come from the registry of the program just built.
+$(HEADER): engine/lurn.h packaging/header.lua $(LURN)
 	@mkdir -p $(@D)
 	$(call say,GEN,$@)
-	$(Q)$(LUA) packaging/header.lua engine/lurn.h >$@
+	$(Q)$(LURN) packaging/header.lua engine/lurn.h >$@
 
 $(CTESTS): $(BUILD)/test/%: $(BUILD)/obj/spec/c/%.o $(LIB_A)
 	@mkdir -p $(@D)

@@ -1,0 +1,274 @@
+---@meta lurn.core
+--- What the C half defines, for editors and for the reference.  Ops are described by the registry (lurn.op_list()) and are not
+--- repeated here.
+
+---@alias lurn.dtype "float32"|"float64"|"int64"|"int32"|"uint8"|"bool"
+---@class lurn.CreateOptions
+---@field dtype lurn.dtype? default "float32"
+---@field requires_grad boolean? default false
+
+local core = {}
+---@class lurn.Tensor
+local methods = {}
+
+-- ---- Making tensors ---------------------------------------------------------------------------
+
+--- A tensor from a number, a boolean, or nested tables of them; the tables must not be ragged.
+---@param value number|boolean|table
+---@param options lurn.CreateOptions?
+---@return lurn.Tensor
+function core.tensor(value, options) end
+
+--- All 0.  A shape is sizes one by one or one table: zeros(3, 4), zeros({3, 4}); zeros() has no dimensions.
+---@param ... integer|integer[]|lurn.CreateOptions
+---@return lurn.Tensor
+function core.zeros(...) end
+
+--- All 1.
+---@param ... integer|integer[]|lurn.CreateOptions
+---@return lurn.Tensor
+function core.ones(...) end
+
+--- Contents undefined: to be filled.
+---@param ... integer|integer[]|lurn.CreateOptions
+---@return lurn.Tensor
+function core.empty(...) end
+
+--- All equal to value.
+---@param shape integer[]
+---@param value number|boolean
+---@param options lurn.CreateOptions?
+---@return lurn.Tensor
+function core.full(shape, value, options) end
+
+--- arange(last), arange(first, last [, step]): last is included, as in Lua's for.  int64 when all are integers, else float32.
+---@param first number
+---@param last number?
+---@param step number? default 1
+---@param options lurn.CreateOptions?
+---@return lurn.Tensor
+function core.arange(first, last, step, options) end
+
+--- n numbers evenly spaced from first to last, both included.
+---@param first number
+---@param last number
+---@param n integer
+---@param options lurn.CreateOptions?
+---@return lurn.Tensor
+function core.linspace(first, last, n, options) end
+
+--- 1 on the diagonal, else 0; n x m, or n x n.
+---@param n integer
+---@param m integer?
+---@param options lurn.CreateOptions?
+---@return lurn.Tensor
+function core.eye(n, m, options) end
+
+--- The inverse of x:tobytes(): little-endian elements in row-major order; without a shape, one dimension.
+---@param bytes string
+---@param dtype lurn.dtype
+---@param shape integer[]?
+---@return lurn.Tensor
+function core.frombytes(bytes, dtype, shape) end
+
+-- ---- Random numbers ---------------------------------------------------------------------------
+
+--- Uniform on [0, 1).
+---@param ... integer|integer[]|lurn.CreateOptions
+---@return lurn.Tensor
+function core.rand(...) end
+
+--- Normal, mean 0, standard deviation 1.
+---@param ... integer|integer[]|lurn.CreateOptions
+---@return lurn.Tensor
+function core.randn(...) end
+
+--- Whole numbers of low..high, both included; int64.
+---@param low integer
+---@param high integer
+---@param ... integer|integer[] shape
+---@return lurn.Tensor
+function core.randint(low, high, ...) end
+
+--- 1..n in random order; int64.
+---@param n integer
+---@return lurn.Tensor
+function core.randperm(n) end
+
+--- Starts the stream of random numbers anew.  The same seed gives the same numbers whatever the number of threads.
+---@param seed integer
+function core.manual_seed(seed) end
+
+--- The place in the stream: two integers for set_rng_state.
+---@return integer seed
+---@return integer block
+function core.rng_state() end
+
+--- Goes on at a place that rng_state gave.
+---@param seed integer
+---@param block integer
+function core.set_rng_state(seed, block) end
+
+--- Fills with uniform numbers of [low, high), in place.
+---@param low number? default 0
+---@param high number? default 1
+---@return lurn.Tensor self
+function methods:uniform_(low, high) end
+
+--- Fills with normal numbers, in place.
+---@param mean number? default 0
+---@param std number? default 1
+---@return lurn.Tensor self
+function methods:normal_(mean, std) end
+
+--- Fills with 1 (with probability p) and 0, in place; any dtype.
+---@param p number? default 0.5
+---@return lurn.Tensor self
+function methods:bernoulli_(p) end
+
+-- ---- Elements ---------------------------------------------------------------------------------
+
+--- The element at a position given for each dimension; negative ones count from the end.
+---@param ... integer
+---@return number|boolean
+function methods:get(...) end
+
+--- Sets one element: x:set(value, i, j).
+---@param value number|boolean
+---@param ... integer
+---@return lurn.Tensor self
+function methods:set(value, ...) end
+
+--- The only element of a tensor that has one.
+---@return number|boolean
+function methods:item() end
+
+--- The elements as nested tables.
+---@return table|number|boolean
+function methods:totable() end
+
+--- The elements as bytes, row-major; see lurn.frombytes.
+---@return string
+function methods:tobytes() end
+
+--- The number of elements.
+---@return integer
+function methods:numel() end
+
+--- Whether the elements lie in row-major order without gaps.
+---@return boolean
+function methods:is_contiguous() end
+
+--- Whether both are views of the very same elements.
+---@param other lurn.Tensor
+---@return boolean
+function methods:same_as(other) end
+
+--- Gives the memory back now, not when the collector comes by.  The tensor cannot be used afterwards.
+function methods:free() end
+
+--- Whether a value is a tensor.
+---@param value any
+---@return boolean
+function core.is_tensor(value) end
+
+-- ---- Gradients --------------------------------------------------------------------------------
+
+--- Adds d self / d leaf to the .grad of every leaf that requires it.  Without a gradient, self has one element.
+---@param gradient lurn.Tensor?
+---@param options {retain_graph: boolean?}?
+function methods:backward(gradient, options) end
+
+--- The same elements outside the graph; shares memory.
+---@return lurn.Tensor
+function methods:detach() end
+
+--- Sets requires_grad and returns the tensor.
+---@param value boolean? default true
+---@return lurn.Tensor self
+function methods:requires_grad_(value) end
+
+--- Gradients of outputs with respect to inputs, one result each (nil where there is no dependence); no .grad changes.
+---@param outputs lurn.Tensor|lurn.Tensor[]
+---@param inputs lurn.Tensor|lurn.Tensor[]
+---@param options {grad_outputs: lurn.Tensor[]?, retain_graph: boolean?}?
+---@return lurn.Tensor? ...
+function core.grad(outputs, inputs, options) end
+
+--- Compares backward with central differences for float64 leaves that require gradients.
+---@param fn fun(...: lurn.Tensor): lurn.Tensor gives one number
+---@param inputs lurn.Tensor[]
+---@param options {eps: number?, rtol: number?, atol: number?}? default 1e-6, 1e-3, 1e-5
+---@return true? ok
+---@return string? message what differs most
+function core.gradcheck(fn, inputs, options) end
+
+--- Switches recording on or off and returns the former setting; no_grad and enable_grad restore it by themselves.
+---@param flag boolean
+---@return boolean
+function core.set_grad_enabled(flag) end
+
+--- Whether ops are being recorded.
+---@return boolean
+function core.grad_enabled() end
+
+--- An empty recording, to be passed to lurn.rnn, lurn.lstm or lurn.gru: fields gates, cell, hidden, grad_hidden, grad_cell.
+---@return lurn.Record
+function core.record() end
+
+---@class lurn.Record
+---@field gates lurn.Tensor? after their nonlinearity: LSTM (T, N, 4H) i f g o, GRU (T, N, 3H) r z n, RNN (T, N, H)
+---@field cell lurn.Tensor? LSTM: c_t (T, N, H)
+---@field hidden lurn.Tensor? h_t (T, N, H)
+---@field grad_hidden lurn.Tensor? after backward: the total gradient of h_t
+---@field grad_cell lurn.Tensor? after backward: the total gradient of c_t
+
+-- ---- Files ------------------------------------------------------------------------------------
+
+--- Writes safetensors, whole or not at all: names in alphabetical order, metadata are strings.
+---@param path string
+---@param tensors table<string, lurn.Tensor>
+---@param metadata table<string, string>?
+---@return true? ok
+---@return string? message when the system says no
+function core.save(path, tensors, metadata) end
+
+--- Reads safetensors.  F16 and BF16 become float32.
+---@param path string
+---@return table<string, lurn.Tensor>? tensors
+---@return table<string, string>|string metadata or the message when the file is missing or not sound
+function core.load(path) end
+
+--- What a safetensors file holds, without reading the tensors: {tensors = {{name, dtype, shape}...}, metadata = {...}}.
+---@param path string
+---@return table?
+---@return string? message
+function core.archive_info(path) end
+
+-- ---- Settings ---------------------------------------------------------------------------------
+
+--- Threads that tensors are computed with.  Results do not depend on it.
+---@param n integer 1..256
+function core.set_num_threads(n) end
+
+---@return integer
+function core.get_num_threads() end
+
+--- Bytes in use by tensors and graph, bytes taken from the system, and how often the system was asked for more.
+---@return integer live
+---@return integer held
+---@return integer allocations
+function core.memory() end
+
+--- Gives cached memory back to the system.
+function core.memory_trim() end
+
+--- What `lurn info` prints, as a table.
+---@return table
+function core.config() end
+
+--- Every op as {name, doc, inplace, differentiable, params = {{name, kind, required, preset, choices}...}}.
+---@return table[]
+function core.op_list() end
+
+return core
