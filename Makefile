@@ -81,6 +81,7 @@ LIB_SO  := $(BUILD)/lib/liblurn.so
 CORE_SO := $(BUILD)/lib/lua/5.4/lurn/core.so
 LUA_DIR := $(BUILD)/share/lua/5.4/lurn
 HEADER  := $(BUILD)/include/lurn.h
+TYPES   := $(BUILD)/share/lurn/types.lua
 CTESTS  := $(CTEST_SRC:spec/c/%.c=$(BUILD)/test/%)
 
 # --- flags --------------------------------------------------------------------------------------
@@ -122,7 +123,7 @@ LIBS    = $(BLAS_LIB) -lm
 # --- rules --------------------------------------------------------------------------------------
 
 .PHONY: all objects tests FORCE
-all: $(LURN) $(LIB_A) $(LIB_SO) $(CORE_SO) $(LUA_DIR) $(HEADER) ## build everything (default)
+all: $(LURN) $(LIB_A) $(LIB_SO) $(CORE_SO) $(LUA_DIR) $(HEADER) $(TYPES) ## build everything (default)
 objects: $(ENGINE_OBJ) $(BINDING_OBJ) $(PROGRAM_OBJ) $(CTEST_OBJ)
 tests: $(CTESTS)
 
@@ -177,6 +178,12 @@ $(HEADER): engine/lurn.h packaging/header.lua $(LURN)
 	@mkdir -p $(@D)
 	$(call say,GEN,$@)
 	$(Q)$(LURN) packaging/header.lua engine/lurn.h >$@
+
+# Annotations of the ops, for editors: they are not in the scripts.
+$(TYPES): packaging/docs.lua $(LURN)
+	@mkdir -p $(@D)
+	$(call say,GEN,$@)
+	$(Q)$(LURN) packaging/docs.lua types $@
 
 $(CTESTS): $(BUILD)/test/%: $(BUILD)/obj/spec/c/%.o $(LIB_A)
 	@mkdir -p $(@D)

@@ -1,5 +1,219 @@
+/* Files: save, load, archive_info.  What the world does wrong (no such file, not sound, disk full) is returned as nil and a
+ * message; what the programmer does wrong is raised. */
+#include <stdlib.h>
+#include <string.h>
+
 #include "binding.h"
-void bind_open_io(lua_State *L, bind_state *self) {
-  (void)L;
+
+static const char ARCHIVE[] = "lurn.Archive";
+
+/* ---- Arguments --------------------------------------------------------------------------------------------- */
+
+/* The text at index, whose bytes C must be able to see all of. */
+static const char *check_text(lua_State *L, int index, const char *who, const char *what) {
+  const char *text = bind_check_string(L, index, who, what);
+  if (strlen(text) != lua_rawlen(L, index)) bind_error(L, "%s: %s: a zero byte after \"%s\"", who, what, text);
+  return text;
+}
+
+/* One entry of a table given to save; the table keeps the strings and the tensor. */
+typedef struct entry {
+  const char *name;
+  const char *text;
+  lurn_tensor *tensor;
+} entry;
+
+static int compare_entries(const void *a, const void *b) {
+  return strcmp(((const entry *)a)->name, ((const entry *)b)->name);
+}
+
+static size_t count_fields(lua_State *L, int table) {
+  size_t n = 0;
+  for (lua_pushnil(L); lua_next(L, table) != 0; lua_pop(L, 1)) n++;
+  return n;
+}
+
+/* The name on the stack below the top, a key of the table that the argument `what` is. */
+static const char *check_name(lua_State *L, const char *what) {
+  if (lua_type(L, -2) != LUA_TSTRING) {
+    const char *type = bind_typename(L, -2), *key = luaL_tolstring(L, -2, NULL);
+    bind_error(L, "save: %s: expected names as keys, got %s (%s)", what, type, key);
+  }
+  return check_text(L, -2, "save", what);
+}
+
+static entry tensor_entry(lua_State *L, bind_state *self) {
+  entry e = {.name = check_name(L, "tensors"), .tensor = bind_test_tensor(L, self, -1)};
+  if (e.tensor == NULL) bind_error(L, "save: tensors[\"%s\"]: expected a tensor, got %s", e.name, bind_typename(L, -1));
+  return e;
+}
+
+static entry metadata_entry(lua_State *L, bind_state *self) {
   (void)self;
+  entry e = {.name = check_name(L, "metadata")};
+  if (lua_type(L, -1) != LUA_TSTRING)
+    bind_error(L, "save: metadata[\"%s\"]: expected a string, got %s", e.name, bind_typename(L, -1));
+  e.text = lua_tostring(L, -1);
+  if (strlen(e.text) != lua_rawlen(L, -1)) bind_error(L, "save: metadata[\"%s\"]: contains a zero byte", e.name);
+  return e;
+}
+
+/* The entries of the table at index, sorted by name because the order of a Lua table changes from run to run.  Pushes the userdata
+ * that holds them. */
+static entry *check_entries(lua_State *L, bind_state *self, int index, const char *what,
+                            entry (*read)(lua_State *L, bind_state *self), size_t *count) {
+  if (!lua_istable(L, index)) bind_error(L, "save: %s: expected a table, got %s", what, bind_typename(L, index));
+  size_t n = 0;
+  entry *entries = lua_newuserdatauv(L, (count_fields(L, index) + 1) * sizeof *entries, 0);
+  for (lua_pushnil(L); lua_next(L, index) != 0; lua_pop(L, 1)) entries[n++] = read(L, self);
+  if (n > 0) qsort(entries, n, sizeof *entries, compare_entries);
+  *count = n;
+  return entries;
+}
+
+/* ---- Saving ------------------------------------------------------------------------------------------------ */
+
+/* Pushes nil and the error text, or raises where the program is at fault or memory is out. */
+static int push_failure(lua_State *L, lurn_ctx *ctx, lurn_status status) {
+  if (status != LURN_EIO && status != LURN_EFORMAT && status != LURN_EDTYPE) return bind_raise(L, status);
+  luaL_pushfail(L);
+  lua_pushstring(L, lurn_error(ctx));
+  return 2;
+}
+
+/* save(path, {name = tensor} [, {key = "value"}]) -> true, or nil and a message */
+static int save(lua_State *L) {
+  bind_state *self = bind_self(L);
+  lua_settop(L, 3);
+  const char *path = check_text(L, 1, "save", "path");
+  if (lua_isnil(L, 3)) {
+    lua_newtable(L);
+    lua_replace(L, 3);
+  }
+  size_t n, n_metadata;
+  const entry *entries = check_entries(L, self, 2, "tensors", tensor_entry, &n);
+  const entry *metadata = check_entries(L, self, 3, "metadata", metadata_entry, &n_metadata);
+  const char **names = lua_newuserdatauv(L, (n + 2 * n_metadata + 1) * sizeof *names, 0), **pairs = names + n;
+  lurn_tensor **tensors = lua_newuserdatauv(L, (n + 1) * sizeof(lurn_tensor *), 0);
+  for (size_t i = 0; i < n; i++) {
+    names[i] = entries[i].name;
+    tensors[i] = entries[i].tensor;
+  }
+  for (size_t i = 0; i < n_metadata; i++) {
+    pairs[2 * i] = metadata[i].name;
+    pairs[2 * i + 1] = metadata[i].text;
+  }
+  lurn_status status = lurn_save(self->ctx, path, names, tensors, (int64_t)n, pairs, (int64_t)n_metadata);
+  if (status != LURN_OK) return push_failure(L, self->ctx, status);
+  lua_pushboolean(L, 1);
+  return 1;
+}
+
+/* ---- Loading ----------------------------------------------------------------------------------------------- */
+
+static int archive_gc(lua_State *L) {
+  lurn_archive **slot = luaL_checkudata(L, 1, ARCHIVE), *archive = *slot;
+  *slot = NULL;
+  lurn_archive_close(archive);
+  return 0;
+}
+
+/* Pushes the userdata that closes the archive, and opens it into it. */
+static lurn_status open_archive(lua_State *L, lurn_ctx *ctx, const char *path, lurn_archive ***out) {
+  lurn_archive **slot = lua_newuserdatauv(L, sizeof(lurn_archive *), 0);
+  *slot = NULL;
+  luaL_setmetatable(L, ARCHIVE);
+  *out = slot;
+  return lurn_archive_open(ctx, path, slot);
+}
+
+/* The file is closed when its last byte was read, not when Lua gets round to it. */
+static void close_archive(lurn_archive **slot) {
+  lurn_archive *archive = *slot;
+  *slot = NULL;
+  lurn_archive_close(archive);
+}
+
+static void push_metadata(lua_State *L, const lurn_archive *archive) {
+  lua_newtable(L);
+  for (int64_t i = 0; i < lurn_archive_metadata_count(archive); i++) {
+    lua_pushstring(L, lurn_archive_metadata_value(archive, i));
+    lua_setfield(L, -2, lurn_archive_metadata_key(archive, i));
+  }
+}
+
+/* Pushes the table of all tensors by name. */
+static lurn_status push_tensors(lua_State *L, bind_state *self, lurn_archive *archive) {
+  lua_newtable(L);
+  for (int64_t i = 0; i < lurn_archive_count(archive); i++) {
+    lurn_tensor **slot = bind_new_tensor(L, self);
+    lurn_status status = lurn_archive_tensor(archive, i, slot);
+    if (status != LURN_OK) return status;
+    lua_setfield(L, -2, lurn_archive_name(archive, i));
+  }
+  return LURN_OK;
+}
+
+/* load(path) -> tensors, metadata, or nil and a message */
+static int load(lua_State *L) {
+  bind_state *self = bind_self(L);
+  const char *path = check_text(L, 1, "load", "path");
+  lurn_archive **slot;
+  lurn_status status = open_archive(L, self->ctx, path, &slot);
+  if (status != LURN_OK) return push_failure(L, self->ctx, status);
+  status = push_tensors(L, self, *slot);
+  if (status != LURN_OK) {
+    close_archive(slot);
+    return push_failure(L, self->ctx, status);
+  }
+  push_metadata(L, *slot);
+  close_archive(slot);
+  return 2;
+}
+
+/* ---- Looking ----------------------------------------------------------------------------------------------- */
+
+/* Pushes {name = "w", dtype = "BF16", shape = {2, 3}}. */
+static void push_description(lua_State *L, const lurn_archive *archive, int64_t i) {
+  lua_createtable(L, 0, 3);
+  lua_pushstring(L, lurn_archive_name(archive, i));
+  lua_setfield(L, -2, "name");
+  lua_pushstring(L, lurn_archive_dtype(archive, i));
+  lua_setfield(L, -2, "dtype");
+  int ndim = lurn_archive_ndim(archive, i);
+  lua_createtable(L, ndim, 0);
+  for (int d = 0; d < ndim; d++) {
+    lua_pushinteger(L, lurn_archive_shape(archive, i)[d]);
+    lua_rawseti(L, -2, d + 1);
+  }
+  lua_setfield(L, -2, "shape");
+}
+
+/* archive_info(path) -> {tensors = {{name, dtype, shape} ...}, metadata}, or nil and a message: reads the header only; tensors in
+ * the order of the file, dtypes as the file calls them. */
+static int archive_info(lua_State *L) {
+  lurn_ctx *ctx = bind_ctx(L);
+  const char *path = check_text(L, 1, "archive_info", "path");
+  lurn_archive **slot;
+  lurn_status status = open_archive(L, ctx, path, &slot);
+  if (status != LURN_OK) return push_failure(L, ctx, status);
+  lua_createtable(L, 0, 2);
+  lua_newtable(L);
+  for (int64_t i = 0; i < lurn_archive_count(*slot); i++) {
+    push_description(L, *slot, i);
+    lua_rawseti(L, -2, i + 1);
+  }
+  lua_setfield(L, -2, "tensors");
+  push_metadata(L, *slot);
+  lua_setfield(L, -2, "metadata");
+  close_archive(slot);
+  return 1;
+}
+
+void bind_open_io(lua_State *L, bind_state *self) {
+  static const luaL_Reg metamethods[] = {{"__gc", archive_gc}, {NULL, NULL}};
+  static const luaL_Reg functions[] = {{"save", save}, {"load", load}, {"archive_info", archive_info}, {NULL, NULL}};
+  bind_metatable(L, self, ARCHIVE, metamethods);
+  lua_pop(L, 1);
+  bind_functions(L, self, functions);
 }

@@ -99,6 +99,8 @@ typedef struct lurn_config {
   int num_threads;      /* 0: LURN_NUM_THREADS, else the number of cores this process may run on */
   lurn_isa max_isa;     /* cap on the instruction set; 0 with isa_set false: the best the CPU has */
   bool isa_set;         /* true: honour max_isa */
+  bool use_blas;        /* general matrix products by the BLAS library, which is otherwise done only where the engine has no
+                           vector kernels of its own */
   uint64_t seed;        /* of the random numbers */
   int index_base;       /* what messages count from: 0 or 1 */
   size_t cache_limit;   /* bytes of freed memory the pool may keep; 0: 1 GiB */

@@ -26,9 +26,8 @@ bench: all ## measure speed (spec/bench)
 	@if [ -f spec/bench/run.lua ]; then env -u OPENBLAS_CORETYPE -u OPENBLAS_L2_SIZE \
 	  $(LURN) spec/bench/run.lua $(ONLY); else echo 'there is no spec/bench/run.lua yet'; fi
 
-docs: all ## generate the reference pages
-	@if [ -f packaging/docs.lua ]; then $(LURN) packaging/docs.lua; \
-	  else echo 'there is no packaging/docs.lua yet'; fi
+docs: all ## make docs/lua-reference.md from the sources
+	$(Q)$(LURN) packaging/docs.lua reference docs/lua-reference.md
 
 check: ## format, warnings (gcc, clang), layers, luacheck, clang-tidy, header, sizes, forbidden calls
 	@LUA='$(LUA)' MAKE='$(MAKE)' packaging/check/all.sh $(ONLY)
@@ -81,6 +80,7 @@ install: all ## install under PREFIX (below DESTDIR, if given)
 	install -m 755 $(CORE_SO) '$(DESTDIR)$(LUA_CMOD)/lurn/core.so'
 	@for f in $(SCRIPTS:scripts/%=%); do \
 	  install -D -m 644 "scripts/$$f" "$(DESTDIR)$(LUA_LMOD)/$$f" || exit 1; done
+	install -m 644 $(TYPES) '$(DESTDIR)$(LUA_LMOD)/lurn/types.lua'
 	sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@LIBDIR@|$(LIBDIR)|' -e 's|@INCLUDEDIR@|$(INCLUDEDIR)|' \
 	  -e 's|@VERSION@|$(VERSION)|' packaging/lurn.pc.in >'$(DESTDIR)$(LIBDIR)/pkgconfig/lurn.pc'
 

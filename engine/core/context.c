@@ -46,6 +46,7 @@ lurn_status lurn_ctx_new(const lurn_config *config, lurn_ctx **out) {
   ctx->num_threads = config->num_threads > 0 ? config->num_threads : default_threads();
   if (ctx->num_threads > LURN__MAX_THREADS) ctx->num_threads = LURN__MAX_THREADS;
   ctx->isa = choose_isa(config);
+  ctx->use_blas = config->use_blas || lurn__cpu_best_isa() == LURN_ISA_SCALAR;
   ctx->index_base = config->index_base;
   ctx->grad_enabled = true;
   lurn_manual_seed(ctx, config->seed);

@@ -17,6 +17,7 @@ struct lurn_ctx {
   int num_threads;
   lurn_isa isa;
   int index_base; /* what messages count from */
+  bool use_blas;  /* for general products, see lurn_config */
   bool grad_enabled;
   uint64_t node_number;  /* numbers graph nodes in order of creation */
   uint64_t backward_mark;

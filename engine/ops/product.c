@@ -1,5 +1,8 @@
 #include "ops/product.h"
 
+#include <cblas.h>
+#include <limits.h>
+
 #include "core/threads.h"
 
 /* Multiply-adds below which threads cost more than they bring. */
@@ -79,6 +82,55 @@ static lurn_status run_together(lurn_ctx *ctx, product *p) {
   return LURN_OK;
 }
 
+/* ---- By the BLAS library ----------------------------------------------------------------------------------- */
+
+/* Rows of C in one call: fixed, so that the cut does not depend on the number of threads. */
+enum { BLAS_ROWS = 128 };
+
+/* A matrix as BLAS takes it: one of its strides is 1, the other its leading dimension. */
+static bool blas_layout(lurn__matrix m, int64_t rows, int64_t cols, CBLAS_TRANSPOSE *trans, int *ld) {
+  bool plain = m.col == 1 || cols == 1, turned = m.row == 1 || rows == 1;
+  int64_t stride = plain ? m.row : m.col, least = plain ? cols : rows;
+  if (!plain && !turned) return false;
+  if ((plain ? rows : cols) == 1 && stride < least) stride = least; /* never stepped */
+  *trans = plain ? CblasNoTrans : CblasTrans;
+  *ld = (int)stride;
+  return stride >= least && stride > 0 && stride <= INT_MAX;
+}
+
+typedef struct blas_run {
+  const product *p;
+  CBLAS_TRANSPOSE trans_a, trans_b;
+  int lda, ldb;
+} blas_run;
+
+static void blas_task(void *arg, int64_t task, int thread) {
+  (void)thread;
+  const blas_run *r = arg;
+  const product *p = r->p;
+  int64_t row = task * BLAS_ROWS, rows = p->m - row < BLAS_ROWS ? p->m - row : BLAS_ROWS;
+  const char *a = (const char *)p->a.data + row * p->a.row * (int64_t)p->width;
+  char *c = p->c + row * p->ldc * (int64_t)p->width;
+  if (p->width == sizeof(float))
+    cblas_sgemm(CblasRowMajor, r->trans_a, r->trans_b, (int)rows, (int)p->n, (int)p->k, 1, (const void *)a, r->lda,
+                p->b.data, r->ldb, p->accumulate, (void *)c, (int)p->ldc);
+  else
+    cblas_dgemm(CblasRowMajor, r->trans_a, r->trans_b, (int)rows, (int)p->n, (int)p->k, 1, (const void *)a, r->lda,
+                p->b.data, r->ldb, p->accumulate, (void *)c, (int)p->ldc);
+}
+
+/* False when this product is not one for BLAS: then nothing was done. */
+static bool run_blas(lurn_ctx *ctx, const product *p) {
+  blas_run r = {.p = p};
+  if (p->k == 0 || p->n > INT_MAX || p->k > INT_MAX || p->ldc > INT_MAX) return false;
+  if (!blas_layout(p->a, p->m, p->k, &r.trans_a, &r.lda) || !blas_layout(p->b, p->k, p->n, &r.trans_b, &r.ldb))
+    return false;
+  lurn__parallel(ctx, (p->m + BLAS_ROWS - 1) / BLAS_ROWS, blas_task, &r);
+  return true;
+}
+
+/* ---- Choice ------------------------------------------------------------------------------------------------ */
+
 lurn_status lurn__product(lurn_ctx *ctx, lurn_dtype dtype, int64_t m, int64_t n, int64_t k, lurn__matrix a,
                           lurn__matrix b, void *c, int64_t ldc, bool accumulate) {
   if (m == 0 || n == 0) return LURN_OK;
@@ -92,6 +144,7 @@ lurn_status lurn__product(lurn_ctx *ctx, lurn_dtype dtype, int64_t m, int64_t n,
                .ldc = ldc,
                .width = lurn_dtype_size(dtype),
                .accumulate = accumulate};
+  if (ctx->use_blas && run_blas(ctx, &p)) return LURN_OK;
   bool small = ctx->num_threads == 1 || (double)m * (double)n * (double)k < (double)SMALL_PRODUCT;
   return small ? run_alone(ctx, &p) : run_together(ctx, &p);
 }

@@ -1,4 +1,4 @@
-/* Matrix products on the engine's packed kernels, over the context's threads. */
+/* Matrix products over the context's threads: on the engine's packed kernels, or by the BLAS library where the context says so. */
 #ifndef LURN_OPS_PRODUCT_H
 #define LURN_OPS_PRODUCT_H
 
