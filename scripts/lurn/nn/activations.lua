@@ -25,7 +25,8 @@ activations.Sigmoid = of_op("Sigmoid", core.sigmoid)
 ---`max(x, 0)`
 activations.ReLU = of_op("ReLU", core.relu)
 
----`x Phi(x)`, Phi the normal distribution function. Hendrycks, Gimpel: Gaussian error linear units. arXiv 1606.08415, 2016.
+---`x Phi(x)`, Phi the normal distribution function. Hendrycks, Gimpel: Gaussian error linear units. arXiv 1606.08415,
+---2016.
 activations.GELU = of_op("GELU", core.gelu)
 
 ---`log(1 + exp(x))`

@@ -72,13 +72,11 @@ function check.number(who, what, value)
   return value
 end
 
----Raises unless the last dimension of x has `features` elements.
+---Raises unless the last dimension of an input's shape has `features` elements.
 ---@param who string
----@param x lurn.Tensor
+---@param shape integer[]
 ---@param features integer
-function check.features(who, x, features)
-  check.tensor(who, "input", x)
-  local shape = x.shape
+function check.features(who, shape, features)
   if #shape == 0 then core.raise(("%s: input is a scalar; expected %d features"):format(who, features)) end
   if shape[#shape] ~= features then
     core.raise(("%s: input has %d features; expected %d"):format(who, shape[#shape], features))

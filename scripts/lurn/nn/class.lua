@@ -1,4 +1,5 @@
--- Classes of modules. A class is the metatable of its instances; its own metatable finds what it inherits and makes instances.
+-- Classes of modules. A class is the metatable of its instances; its own metatable finds what it inherits and makes
+-- instances.
 
 local core = require "lurn.core"
 local slots = require "lurn.nn.slots"
@@ -23,7 +24,9 @@ end
 ---@param parent? table a class; none for the first
 ---@return table
 function class.new(name, parent)
-  if type(name) ~= "string" then core.raise(("extend: the class name is a %s; expected a string"):format(type(name))) end
+  if type(name) ~= "string" then
+    core.raise(("extend: the class name is a %s; expected a string"):format(type(name)))
+  end
   local new = {}
   copy_metamethods(parent or {}, new)
   new.__name, new.is_lurn_module = name, true

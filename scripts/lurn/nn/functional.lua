@@ -1,4 +1,4 @@
--- nn.functional: layers without state. Most are ops of the engine; what each computes is told by lurn.doc and its page.
+-- nn.functional: what needs no state. Most are ops of the engine, with its names and arguments.
 
 local core = require "lurn.core"
 local check = require "lurn.nn.check"
@@ -23,8 +23,9 @@ functional.dropout = core.dropout
 ---layer_norm(x, weight, bias, eps): over the last dimension
 functional.layer_norm = core.layer_norm
 
----`-log softmax(logits)[target]`, in nats: cross_entropy(logits (..., C), targets (...), {weight, ignore_index = -100,
----label_smoothing = 0, reduction = "mean"|"sum"|"none"}). Targets count from 1; ignore_index is compared with them as given.
+---`-log softmax(logits)[target]`, in nats: cross_entropy(logits (..., C), targets (...), {weight,
+---ignore_index = -100, label_smoothing = 0, reduction = "mean"|"sum"|"none"}). Targets count from 1; ignore_index is
+---compared with them as given.
 functional.cross_entropy = core.cross_entropy
 ---`-log_probs[target]`: nll_loss(log_probs (..., C), targets (...), {weight, ignore_index = -100, reduction = "mean"}).
 functional.nll_loss = core.nll_loss
@@ -39,7 +40,7 @@ functional.mse_loss = core.mse_loss
 ---@param given? {padding_idx: integer} an id whose row gets no gradient
 ---@return lurn.Tensor
 function functional.embedding(ids, weight, given)
-  local padding = given and given.padding_idx
+  local padding = options.read("embedding", given, { { name = "padding_idx", kind = "integer" } }).padding_idx
   local y = core.embedding(ids, weight)
   if not (padding and y.requires_grad) then return y end
   return core.where(core.unsqueeze(core.eq(ids, padding), -1), y:detach(), y)

@@ -6,9 +6,9 @@ local options = require "lurn.nn.options"
 
 local init = {}
 
-local function in_place(name, t, fill, ...)
+local function in_place(name, t, fill)
   check.tensor("nn.init." .. name, "the argument", t)
-  core.no_grad(fill, t, ...)
+  core.no_grad(fill)
   return t
 end
 
@@ -155,8 +155,8 @@ function init.kaiming_normal_(t, given) return init.normal_(t, 0, kaiming_std("k
 
 -- ---- Orthogonal ----
 
--- What is left of row v after its parts along the first k rows of q, which are orthonormal, are taken away. Twice is enough
--- (Giraud, Langou, Rozloznik 2005).
+-- What is left of row v after its parts along the first k rows of q, which are orthonormal, are taken away. Twice is
+-- enough (Giraud, Langou, Rozloznik 2005).
 local function without_parts(v, q, k)
   if k == 0 then return v end
   local basis = q:narrow(1, 1, k)
@@ -180,8 +180,8 @@ end
 ---@param gain? number (1)
 ---@return lurn.Tensor t
 function init.orthogonal_(t, gain)
-  local fan_in, _ = fans("orthogonal_", t)
-  local rows, columns = t.shape[1], fan_in
+  local columns = fans("orthogonal_", t)
+  local rows = t.shape[1]
   if rows == 0 or columns == 0 then return t end
   return in_place("orthogonal_", t, function()
     local q = orthonormal_rows(math.min(rows, columns), math.max(rows, columns))

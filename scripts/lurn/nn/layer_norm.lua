@@ -7,7 +7,8 @@ local Module = require "lurn.nn.module"
 local options = require "lurn.nn.options"
 local parameter = require "lurn.nn.parameter"
 
----`y = (x - mean) / sqrt(var + eps) * weight + bias`, mean and (biased) variance over the last dimension, x (..., size).
+---`y = (x - mean) / sqrt(var + eps) * weight + bias`, mean and (biased) variance over the last dimension of
+---x (..., size).
 ---`weight` and `bias` (size) are ones and zeros at first.
 ---Options: `eps` (1e-5), `elementwise_affine` (true): with weight and bias.
 ---Errors: an input whose last dimension is not of that size.
@@ -56,7 +57,9 @@ end
 ---@param x lurn.Tensor (..., size)
 ---@return lurn.Tensor
 function LayerNorm:forward(x)
-  check.features(getmetatable(self).__name, x, self.normalized_shape[1])
+  local who = getmetatable(self).__name
+  check.tensor(who, "input", x)
+  check.features(who, x.shape, self.normalized_shape[1])
   return core.layer_norm(x, self.weight, self.bias, self.eps)
 end
 

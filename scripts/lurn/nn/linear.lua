@@ -7,8 +7,8 @@ local Module = require "lurn.nn.module"
 local options = require "lurn.nn.options"
 local parameter = require "lurn.nn.parameter"
 
----`y = x W^T + b`, x (..., in_features), y (..., out_features). At first `weight` (out_features, in_features) and `bias`
----(out_features) are uniform on +-1/sqrt(in_features).
+---`y = x W^T + b`, x (..., in_features), y (..., out_features). At first `weight` (out_features, in_features) and
+---`bias` (out_features) are uniform on +-1/sqrt(in_features).
 ---Options: `bias` (true).
 ---Errors: an input whose last dimension is not in_features.
 ---@class lurn.nn.Linear: lurn.nn.Module
@@ -43,7 +43,9 @@ end
 ---@param x lurn.Tensor (..., in_features)
 ---@return lurn.Tensor # (..., out_features)
 function Linear:forward(x)
-  check.features(getmetatable(self).__name, x, self.in_features)
+  local who = getmetatable(self).__name
+  check.tensor(who, "input", x)
+  check.features(who, x.shape, self.in_features)
   return core.linear(x, self.weight, self.bias)
 end
 

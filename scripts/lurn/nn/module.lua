@@ -17,8 +17,9 @@ local tree = require "lurn.nn.tree"
 ---    local model = CharLM(73, 128)
 ---    local logits, state = model(ids, state)
 ---
----Assigning an `nn.Parameter` or a module to a field registers it under that name, in the order of assignment; inside a plain
----table nothing is registered (use nn.ModuleList and nn.ModuleDict). A registered field takes values of its kind and nil.
+---Assigning an `nn.Parameter` or a module to a field registers it under that name, in the order of assignment (one per
+---statement: Lua leaves the order within `self.a, self.b = x, y` open); inside a plain table nothing is registered (use
+---nn.ModuleList and nn.ModuleDict). A registered field takes values of its kind and nil.
 ---@class lurn.nn.Module
 ---@field training boolean whether dropout and the like are active; set by `train` and `eval`
 ---@overload fun(...): any
@@ -28,7 +29,13 @@ Module.__index = slots.read
 Module.__newindex = slots.assign
 Module.__pairs = slots.pairs
 
-function Module:__call(...) return self:forward(...) end
+local function pass(...) return ... end
+
+-- No tail call: messages look on the stack for the path to a layer, also when the modules around it made tail calls.
+function Module:__call(...) return pass(self:forward(...)) end
+
+-- For messages: the path that leads from a module to one below it, "rnn" or "blocks.0.rnn".
+function Module.__child_name(parent, child) return tree.path(parent, child) end
 
 ---A class derived from this one: `local Child = Parent:extend "Child"`. Methods are inherited; `Child.init` calls
 ---`Parent.init(self, ...)` itself where it wants to.
@@ -61,8 +68,8 @@ function Module:register_parameter(name, p)
   slots.register(self, "parameter", name, p)
 end
 
----Registers a tensor that belongs to the state but is not trained, read as `self[name]`. Tensors assigned to that name later
----take its place.
+---Registers a tensor that belongs to the state but is not trained, read as `self[name]`. Tensors assigned to that
+---name later take its place.
 ---@param name string
 ---@param t lurn.Tensor? nil reserves the name
 ---@param given? {persistent: boolean} persistent (true): part of the state dict
@@ -196,8 +203,8 @@ function Module:requires_grad_(on)
   return self
 end
 
----Converts float parameters and buffers, and gradients, in place: the fields get new tensors, so make the optimizer afterwards.
----Tensors that have several names still are one.
+---Converts float parameters and buffers, and gradients, in place: the fields get new tensors, so make the optimizer
+---afterwards. Tensors that have several names still are one.
 ---@param dtype "float32"|"float64"
 ---@return self
 function Module:to(dtype)
@@ -211,9 +218,9 @@ end
 
 -- ---- State ----
 
----Parameters and buffers by name, flat, as lurn.save takes it: `lurn.save("m.safetensors", model:state_dict())`. The tensors
----share the model's memory and are outside the graph. Names are PyTorch's: "rnn.weight_ih_l0", "0.weight" for the first child
----of a Sequential. A tensor that has several names is there under each.
+---Parameters and buffers by name, flat, as lurn.save takes it: `lurn.save("m.safetensors", model:state_dict())`. The
+---tensors share the model's memory and are outside the graph. Names are PyTorch's: "rnn.weight_ih_l0", "0.weight" for
+---the first child of a Sequential. A tensor that has several names is there under each.
 ---@return table<string, lurn.Tensor>
 function Module:state_dict() return state_dict.dump(self) end
 
@@ -221,9 +228,10 @@ function Module:state_dict() return state_dict.dump(self) end
 ---@return string[]
 function Module:state_names() return state_dict.names(self) end
 
----Copies tensors into parameters and buffers by name, converting dtypes. Raises when names are missing, unexpected or of
----other shapes, listing all of them; then nothing has changed. With `strict = false` missing and unexpected names are left alone.
----The results of lurn.load may be passed as they are: `model:load_state_dict(lurn.load "m.safetensors")`.
+---Copies tensors into parameters and buffers by name, converting dtypes. Raises when names are missing, unexpected or
+---of other shapes, listing all of them; then nothing has changed. With `strict = false` missing and unexpected names
+---are left alone. The results of lurn.load may be passed as they are: `model:load_state_dict(lurn.load
+---"m.safetensors")`.
 ---@param dict table<string, lurn.Tensor>
 ---@param given? {strict: boolean} strict (true)
 ---@return {missing: string[], unexpected: string[]} # both empty when strict

@@ -107,8 +107,9 @@ local function assign_registered(instance, own, name, value)
   end
 end
 
----`instance[name] = value`: parameters and modules are registered, in the order in which their names first come. A registered
----name keeps its kind of value: nil empties it without losing its place, and an emptied name takes anything.
+---`instance[name] = value`: parameters and modules are registered, in the order in which their names first come. A
+---registered name keeps its kind of value: nil empties it without losing its place, and an emptied name takes
+---anything.
 ---@param instance lurn.nn.Module
 ---@param name any
 ---@param value any

@@ -41,7 +41,8 @@ end
 local function misfit(entry, value)
   if not core.is_tensor(value) then return ("%s is %s"):format(entry.name, check.describe(value)) end
   if check.same_shape(entry.value.shape, value.shape) then return nil end
-  return ("%s is %s; expected %s"):format(entry.name, check.shape_text(value.shape), check.shape_text(entry.value.shape))
+  local came, expected = check.shape_text(value.shape), check.shape_text(entry.value.shape)
+  return ("%s is %s; expected %s"):format(entry.name, came, expected)
 end
 
 local function compare(entries, dict)
@@ -88,8 +89,8 @@ local function copy_all(entries, dict)
   end
 end
 
--- The results of lurn.load may be passed on as they are, so what follows the state may also be a file's metadata, or say
--- why there is no state.
+-- The results of lurn.load may be passed on as they are, so what follows the state may also be a file's metadata, or
+-- say why there is no state.
 local function check_state(who, dict, given)
   if type(dict) == "table" then return end
   local reason = dict == nil and type(given) == "string" and (" (%s)"):format(given) or ""

@@ -71,6 +71,16 @@ function tree.modules(module, children_first)
   return list
 end
 
+---The path that leads from a module to one below it, "blocks.0.rnn"; nil when it is not there.
+---@param module lurn.nn.Module
+---@param below lurn.nn.Module
+---@return string?
+function tree.path(module, below)
+  for _, entry in ipairs(tree.modules(module)) do
+    if entry.value == below and below ~= module then return entry.name end
+  end
+end
+
 -- A parameter or buffer in another dtype; itself when there is nothing to convert.
 local function converted(t, dtype)
   if t.dtype == dtype or not check.is_float(t) then return t end
@@ -81,8 +91,8 @@ local function converted(t, dtype)
   return p
 end
 
----Puts converted tensors in the place of all float parameters and buffers. Shared tensors stay shared. When a conversion
----fails, nothing has changed.
+---Puts converted tensors in the place of all float parameters and buffers. Shared tensors stay shared. When a
+---conversion fails, nothing has changed.
 ---@param module lurn.nn.Module
 ---@param dtype "float32"|"float64"
 function tree.convert(module, dtype)

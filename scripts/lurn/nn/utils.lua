@@ -14,8 +14,8 @@ local function list_of(who, params)
   return params
 end
 
----Scales all gradients by the same factor so that the 2-norm of all of them together is at most `max_norm`; parameters without
----a gradient count for nothing. A norm that is not finite is returned and changes nothing.
+---Scales all gradients by the same factor so that the 2-norm of all of them together is at most `max_norm`;
+---parameters without a gradient count for nothing. A norm that is not finite is returned and changes nothing.
 ---Pascanu, Mikolov, Bengio: On the difficulty of training recurrent neural networks. ICML 2013.
 ---@param params lurn.Tensor[]|lurn.Tensor
 ---@param max_norm number at least 0

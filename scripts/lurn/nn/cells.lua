@@ -1,0 +1,159 @@
+-- nn.RNNCell, nn.LSTMCell, nn.GRUCell: one step of the layers, through the same fused ops with T = 1.
+
+local core = require "lurn.core"
+local check = require "lurn.nn.check"
+local gates = require "lurn.nn.gates"
+local initializers = require "lurn.nn.initializers"
+local Module = require "lurn.nn.module"
+local options = require "lurn.nn.options"
+local parameter = require "lurn.nn.parameter"
+local State = require "lurn.nn.state"
+
+local cells = {}
+
+-- ---- What they share ----
+
+---One step: `state = cell(x, state)`. Weights are weight_ih (G*H, D), weight_hh (G*H, H), bias_ih and bias_hh (G*H),
+---at first uniform on +-1/sqrt(H); G is the number of gates.
+---@class lurn.nn.Cell: lurn.nn.Module
+---@field input_size integer
+---@field hidden_size integer
+---@field bias boolean
+---@field weight_ih lurn.Tensor
+---@field weight_hh lurn.Tensor
+---@field bias_ih lurn.Tensor?
+---@field bias_hh lurn.Tensor?
+local Cell = Module:extend "Cell"
+Cell.kind, Cell.gates, Cell.has_cell = "Cell", 1, false
+
+local bias_option = { name = "bias", kind = "flag", default = true }
+Cell.schema = { bias_option }
+
+---@param input_size integer
+---@param hidden_size integer
+---@param given? table
+---@return table # the options, defaults filled in
+function Cell:init(input_size, hidden_size, given)
+  local who = "nn." .. self.kind
+  self.input_size = check.count(who, "input_size", input_size)
+  self.hidden_size = check.count(who, "hidden_size", hidden_size)
+  local chosen = options.read(who, given, self.schema)
+  local rows, bias = self.gates * self.hidden_size, chosen.bias
+  self.bias = bias
+  self.weight_ih = parameter.new(core.empty(rows, self.input_size))
+  self.weight_hh = parameter.new(core.empty(rows, self.hidden_size))
+  self:register_parameter("bias_ih", bias and parameter.new(core.empty(rows)) or nil)
+  self:register_parameter("bias_hh", bias and parameter.new(core.empty(rows)) or nil)
+  return chosen
+end
+
+---Draws new weights.
+function Cell:reset_parameters()
+  local bound = 1 / math.sqrt(self.hidden_size)
+  for _, p in ipairs(self:parameters()) do initializers.uniform_(p, -bound, bound) end
+end
+
+---The new h and c (or nil) of one step. What each kind of cell defines.
+---@param x lurn.Tensor (1, N, D)
+---@param h lurn.Tensor? (N, H)
+---@param c lurn.Tensor? (N, H)
+---@return lurn.Tensor h
+---@return lurn.Tensor? c
+function Cell:_step(x, h, c) -- luacheck: ignore 212
+  core.raise "Cell: use nn.RNNCell, nn.LSTMCell or nn.GRUCell"
+end
+
+---@param x lurn.Tensor (N, input_size)
+---@param state? lurn.nn.State|table also {h = ..., c = ...}, each (N, hidden_size); nil means zero
+---@return lurn.nn.State
+function Cell:forward(x, state)
+  local who = getmetatable(self).__name
+  check.tensor(who, "input", x)
+  local shape = x.shape
+  if #shape ~= 2 then
+    core.raise(("%s: input has shape %s; expected (N, %d)"):format(who, check.shape_text(shape), self.input_size))
+  end
+  check.features(who, shape, self.input_size)
+  local h, c = State.parts(who, state, { shape[1], self.hidden_size }, self.has_cell)
+  return State.new(self:_step(core.unsqueeze(x, 1), h, c))
+end
+
+function Cell:extra_repr()
+  return ("%d, %d%s"):format(self.input_size, self.hidden_size, self.bias and "" or ", bias=false")
+end
+
+-- ---- RNNCell ----
+
+---`h' = f(W_ih x + b_ih + W_hh h + b_hh)`. Options: `bias` (true), `nonlinearity` ("tanh"), also "relu" and "sigmoid".
+---@class lurn.nn.RNNCell: lurn.nn.Cell
+---@field nonlinearity "tanh"|"relu"|"sigmoid"
+---@overload fun(input_size: integer, hidden_size: integer, options?: table): lurn.nn.RNNCell
+local RNNCell = Cell:extend "RNNCell"
+RNNCell.kind, RNNCell.schema = "RNNCell", { bias_option, gates.nonlinearity }
+
+function RNNCell:init(input_size, hidden_size, given)
+  self.nonlinearity = Cell.init(self, input_size, hidden_size, given).nonlinearity
+  self:reset_parameters()
+end
+
+function RNNCell:_step(x, h)
+  local _, h_n = core.rnn(x, self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh, h, nil, self.nonlinearity)
+  return h_n
+end
+
+function RNNCell:extra_repr()
+  local extra = Cell.extra_repr(self)
+  return self.nonlinearity == "tanh" and extra or ("%s, nonlinearity=%s"):format(extra, self.nonlinearity)
+end
+
+-- ---- LSTMCell ----
+
+---One step of nn.LSTM; its state has h and c. Options: `bias` (true), `forget_bias` (0).
+---@class lurn.nn.LSTMCell: lurn.nn.Cell
+---@field forget_bias number
+---@overload fun(input_size: integer, hidden_size: integer, options?: table): lurn.nn.LSTMCell
+local LSTMCell = Cell:extend "LSTMCell"
+LSTMCell.kind, LSTMCell.gates, LSTMCell.has_cell = "LSTMCell", 4, true
+LSTMCell.schema = {
+  bias_option,
+  gates.forget_bias,
+  { name = "peephole", unavailable = true },
+  { name = "coupled", unavailable = true },
+}
+
+function LSTMCell:init(input_size, hidden_size, given)
+  self.forget_bias = Cell.init(self, input_size, hidden_size, given).forget_bias
+  gates.check_forget_bias("nn.LSTMCell", self.forget_bias, self.bias)
+  self:reset_parameters()
+end
+
+function LSTMCell:reset_parameters()
+  Cell.reset_parameters(self)
+  gates.add_forget_bias(self.bias_ih, self.forget_bias)
+end
+
+function LSTMCell:_step(x, h, c)
+  local _, h_n, c_n = core.lstm(x, self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh, h, c)
+  return h_n, c_n
+end
+
+-- ---- GRUCell ----
+
+---One step of nn.GRU. Options: `bias` (true).
+---@class lurn.nn.GRUCell: lurn.nn.Cell
+---@overload fun(input_size: integer, hidden_size: integer, options?: {bias: boolean}): lurn.nn.GRUCell
+local GRUCell = Cell:extend "GRUCell"
+GRUCell.kind, GRUCell.gates = "GRUCell", 3
+
+function GRUCell:init(input_size, hidden_size, given)
+  Cell.init(self, input_size, hidden_size, given)
+  self:reset_parameters()
+end
+
+function GRUCell:_step(x, h)
+  local _, h_n = core.gru(x, self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh, h)
+  return h_n
+end
+
+cells.RNNCell, cells.LSTMCell, cells.GRUCell = RNNCell, LSTMCell, GRUCell
+return cells

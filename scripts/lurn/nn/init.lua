@@ -1,0 +1,38 @@
+-- lurn.nn: modules, layers and what belongs to them, with PyTorch's names and numbers.
+
+local activations = require "lurn.nn.activations"
+local cells = require "lurn.nn.cells"
+local rnn = require "lurn.nn.rnn"
+local state = require "lurn.nn.state"
+
+local nn = {
+  Module = require "lurn.nn.module",
+  Parameter = require("lurn.nn.parameter").new,
+
+  Sequential = require "lurn.nn.sequential",
+  ModuleList = require "lurn.nn.module_list",
+  ModuleDict = require "lurn.nn.module_dict",
+
+  Linear = require "lurn.nn.linear",
+  Embedding = require "lurn.nn.embedding",
+  Dropout = require "lurn.nn.dropout",
+  LayerNorm = require "lurn.nn.layer_norm",
+
+  RNN = rnn.RNN,
+  LSTM = rnn.LSTM,
+  GRU = rnn.GRU,
+  RNNCell = cells.RNNCell,
+  LSTMCell = cells.LSTMCell,
+  GRUCell = cells.GRUCell,
+
+  functional = require "lurn.nn.functional",
+  init = require "lurn.nn.initializers",
+  utils = require "lurn.nn.utils",
+}
+
+---The state of a recurrent layer or cell from its tensors: `nn.State(h, c)`; without c for RNN and GRU.
+nn.State = state.new
+
+for name, class in pairs(activations) do nn[name] = class end
+
+return nn

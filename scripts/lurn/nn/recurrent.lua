@@ -1,0 +1,250 @@
+-- What nn.RNN, nn.LSTM and nn.GRU share: stacking, both directions, dropout between layers, states. Each layer and
+-- direction is one fused op of the engine.
+
+local core = require "lurn.core"
+local check = require "lurn.nn.check"
+local initializers = require "lurn.nn.initializers"
+local Module = require "lurn.nn.module"
+local options = require "lurn.nn.options"
+local parameter = require "lurn.nn.parameter"
+local State = require "lurn.nn.state"
+
+---@class lurn.nn.RecurrentOptions
+---@field num_layers? integer (1)
+---@field bias? boolean (true)
+---@field dropout? number (0) probability, on the output of each layer but the last, in training
+---@field bidirectional? boolean (false) y has (..., 2 * hidden): forward, then reverse
+---@field batch_first? boolean (false) x and y are (N, T, ...) instead of (T, N, ...); states are (L, N, H) all the same
+
+---@class lurn.nn.RecurrentCallOptions
+---@field lengths? lurn.Tensor|integer[] of each sequence (N), 0 to T: y is zero past it, and the state is the one at it
+---@field record? table is given the recordings of this call, see lurn.nn.Recurrent
+
+---Layers and directions are named as in PyTorch: weight_ih_l0 (G*H, D), weight_hh_l0 (G*H, H), bias_ih_l0 and
+---bias_hh_l0 (G*H), then ..._l0_reverse, ..._l1 and so on; G is the number of gates. At first all are uniform on
+---+-1/sqrt(H).
+---
+---Recordings: `local rec = {}; layer(x, state, {record = rec})` puts a record of layer l into `rec[l]`, and of its
+---reverse direction into `rec.reverse[l]`. A record has, as tensors in time order whatever the direction,
+---
+---    gates        after their nonlinearity (T, N, G*H): LSTM i f g o, GRU r z n, RNN h
+---    hidden       h_t (T, N, H)
+---    cell         c_t (T, N, H), LSTM only
+---    grad_hidden  after backward: the total gradient of h_t, from the output and from later steps (T, N, H)
+---    grad_cell    after backward: that of c_t, LSTM only
+---
+---and nil for what is not there, or not yet. A table that is passed again gets new records; the old ones stay as they
+---are.
+---@class lurn.nn.Recurrent: lurn.nn.Module
+---@field input_size integer
+---@field hidden_size integer
+---@field num_layers integer
+---@field bias boolean
+---@field dropout number
+---@field bidirectional boolean
+---@field batch_first boolean
+local Recurrent = Module:extend "Recurrent"
+
+-- What each kind of layer sets: its name in messages of the constructor, its number of gates, whether it has a cell
+-- state c.
+Recurrent.kind, Recurrent.gates, Recurrent.has_cell = "Recurrent", 1, false
+
+---Options that all kinds of layers have.
+---@type lurn.nn.OptionSpec[]
+Recurrent.schema = {
+  { name = "num_layers", kind = "count", default = 1 },
+  { name = "bias", kind = "flag", default = true },
+  { name = "dropout", kind = "probability", default = 0 },
+  { name = "bidirectional", kind = "flag", default = false },
+  { name = "batch_first", kind = "flag", default = false },
+}
+
+---The options of all layers and some more.
+---@param more lurn.nn.OptionSpec[]
+---@return lurn.nn.OptionSpec[]
+function Recurrent.schema_with(more)
+  local schema = table.move(Recurrent.schema, 1, #Recurrent.schema, 1, {})
+  return table.move(more, 1, #more, #schema + 1, schema)
+end
+
+-- ---- Making ----
+
+-- Names of the weights of a layer and direction, both counted from 1.
+local function weight_names(layer, direction)
+  local suffix = ("_l%d%s"):format(layer - 1, direction == 2 and "_reverse" or "")
+  return {
+    w_ih = "weight_ih" .. suffix,
+    w_hh = "weight_hh" .. suffix,
+    b_ih = "bias_ih" .. suffix,
+    b_hh = "bias_hh" .. suffix,
+  }
+end
+
+local function add_weights(self, names, input_size)
+  local rows, hidden = self.gates * self.hidden_size, self.hidden_size
+  self[names.w_ih] = parameter.new(core.empty(rows, input_size))
+  self[names.w_hh] = parameter.new(core.empty(rows, hidden))
+  if not self.bias then return end
+  self[names.b_ih] = parameter.new(core.empty(rows))
+  self[names.b_hh] = parameter.new(core.empty(rows))
+end
+
+---@param input_size integer
+---@param hidden_size integer
+---@param given? lurn.nn.RecurrentOptions
+---@return table # the options, defaults filled in
+function Recurrent:init(input_size, hidden_size, given)
+  local who = "nn." .. self.kind
+  self.input_size = check.count(who, "input_size", input_size)
+  self.hidden_size = check.count(who, "hidden_size", hidden_size)
+  local chosen = options.read(who, given, self.schema)
+  for _, option in ipairs(Recurrent.schema) do self[option.name] = chosen[option.name] end
+  self._directions = self.bidirectional and 2 or 1
+  self._weights = {}
+  for layer = 1, self.num_layers do
+    for direction = 1, self._directions do
+      local names = weight_names(layer, direction)
+      add_weights(self, names, layer == 1 and self.input_size or self._directions * self.hidden_size)
+      table.insert(self._weights, names)
+    end
+  end
+  return chosen
+end
+
+---Draws new weights.
+function Recurrent:reset_parameters()
+  local bound = 1 / math.sqrt(self.hidden_size)
+  for _, names in ipairs(self._weights) do
+    for _, part in ipairs { "w_ih", "w_hh", "b_ih", "b_hh" } do
+      local p = self[names[part]]
+      if p then initializers.uniform_(p, -bound, bound) end
+    end
+  end
+end
+
+-- ---- Calling ----
+
+local call_schema = { { name = "lengths", kind = "any" }, { name = "record", kind = "table" } }
+
+local function lengths_of(who, lengths)
+  if lengths == nil or core.is_tensor(lengths) then return lengths end
+  if type(lengths) ~= "table" then
+    core.raise(("%s: lengths is %s; expected an int64 tensor or a list"):format(who, check.describe(lengths)))
+  end
+  local list = {}
+  for i, length in ipairs(lengths) do
+    list[i] = math.tointeger(length)
+    if not list[i] then
+      core.raise(("%s: lengths[%d] is %s; expected an integer"):format(who, i, tostring(length)))
+    end
+  end
+  return core.tensor(list, { dtype = "int64" })
+end
+
+-- Checks the input and gives its number of sequences.
+local function check_input(self, who, x)
+  check.tensor(who, "input", x)
+  local shape = x.shape
+  if #shape ~= 3 then
+    core.raise(("%s: input has shape %s; expected (%s, %d)"):format(who, check.shape_text(shape),
+      self.batch_first and "N, T" or "T, N", self.input_size))
+  end
+  check.features(who, shape, self.input_size)
+  return shape[self.batch_first and 1 or 2]
+end
+
+-- Lengths and the table for recordings; most calls have neither.
+local function read_options(who, given)
+  if given == nil then return nil, nil end
+  local chosen = options.read(who, given, call_schema)
+  return lengths_of(who, chosen.lengths), chosen.record
+end
+
+-- A new record for a layer and direction in the caller's table, or nil where nothing is recorded.
+local function new_record(recordings, layer, direction)
+  if not recordings then return nil end
+  local record = core.record()
+  local list = direction == 1 and recordings or recordings.reverse
+  list[layer] = record
+  return record
+end
+
+local function prepare_recordings(self, recordings)
+  if not recordings then return end
+  for layer = 1, math.max(#recordings, self.num_layers) do recordings[layer] = nil end
+  recordings.reverse = self.bidirectional and {} or nil
+end
+
+---One layer in one direction: y, h_n and c_n (or nil). What each kind of layer defines.
+---@param w table weights: w_ih, w_hh, b_ih, b_hh
+---@param x lurn.Tensor (T, N, D)
+---@param h lurn.Tensor? (N, H)
+---@param c lurn.Tensor? (N, H)
+---@param lengths lurn.Tensor?
+---@param reverse boolean
+---@param record any
+---@return lurn.Tensor y
+---@return lurn.Tensor h_n
+---@return lurn.Tensor? c_n
+function Recurrent:_run(w, x, h, c, lengths, reverse, record) -- luacheck: ignore 212
+  core.raise "Recurrent: use nn.RNN, nn.LSTM or nn.GRU"
+end
+
+local function weights_of(self, row)
+  local names = self._weights[row]
+  return { w_ih = self[names.w_ih], w_hh = self[names.w_hh], b_ih = self[names.b_ih], b_hh = self[names.b_hh] }
+end
+
+-- One layer in all its directions; `call` holds what is the same for all layers and collects the states.
+local function run_layer(self, call, x, layer)
+  local outputs = {}
+  for direction = 1, self._directions do
+    local row = (layer - 1) * self._directions + direction
+    local h, c = call.h and core.select(call.h, 1, row), call.c and core.select(call.c, 1, row)
+    local record = new_record(call.record, layer, direction)
+    outputs[direction], call.h_n[row], call.c_n[row] =
+      self:_run(weights_of(self, row), x, h, c, call.lengths, direction == 2, record)
+  end
+  return #outputs == 1 and outputs[1] or core.cat(outputs, 3)
+end
+
+-- A new first dimension that counts layers and directions.
+local function stacked(list)
+  return #list == 1 and core.unsqueeze(list[1], 1) or core.stack(list, 1)
+end
+
+---`local y, state = layer(x, state, options)`; state and options may be left out, and state may be nil with options
+---following.
+---@param x lurn.Tensor (T, N, input_size), or (N, T, input_size) with batch_first
+---@param state? lurn.nn.State|table also {h = ..., c = ...}; nil means zero
+---@param given? lurn.nn.RecurrentCallOptions
+---@return lurn.Tensor y (T, N, directions * hidden_size), or batch first: h_t of the last layer
+---@return lurn.nn.State state after the last step: .h and, for LSTM, .c, (num_layers * directions, N, hidden_size)
+function Recurrent:forward(x, state, given)
+  local who = getmetatable(self).__name
+  local call = { h_n = {}, c_n = {} }
+  call.lengths, call.record = read_options(who, given)
+  local shape = { self.num_layers * self._directions, check_input(self, who, x), self.hidden_size }
+  call.h, call.c = State.parts(who, state, shape, self.has_cell)
+  if self.batch_first then x = x:transpose(1, 2) end
+  prepare_recordings(self, call.record)
+  for layer = 1, self.num_layers do
+    x = run_layer(self, call, x, layer)
+    if layer < self.num_layers and self.training and self.dropout > 0 then x = core.dropout(x, self.dropout, true) end
+  end
+  if self.batch_first then x = x:transpose(1, 2) end
+  return x, State.new(stacked(call.h_n), self.has_cell and stacked(call.c_n) or nil)
+end
+
+-- ---- Printing ----
+
+function Recurrent:extra_repr()
+  local parts = { ("%d, %d"):format(self.input_size, self.hidden_size) }
+  for _, option in ipairs(Recurrent.schema) do
+    local value = self[option.name]
+    if value ~= option.default then parts[#parts + 1] = ("%s=%s"):format(option.name, value) end
+  end
+  return table.concat(parts, ", ")
+end
+
+return Recurrent

@@ -1,0 +1,80 @@
+-- nn.init.
+
+local lurn = require "lurn"
+local helper = require "scripts.nn.helper"
+local nn = lurn.nn
+local init, fails, distance = nn.init, helper.fails, helper.distance
+
+local function mean(t) return t:detach():mean():item() end
+local function deviation(t) return math.sqrt(t:detach():square():mean():item() - mean(t) ^ 2) end
+local function largest(t) return t:detach():abs():max():item() end
+
+describe("initialisers", function()
+  before_each(function() lurn.manual_seed(1) end)
+
+  it("fill in place and give the tensor back, parameters too", function()
+    local p = nn.Parameter(lurn.empty(3, 4))
+    for _, name in ipairs { "uniform_", "normal_", "zeros_", "ones_", "eye_", "xavier_uniform_", "xavier_normal_",
+      "kaiming_uniform_", "kaiming_normal_", "orthogonal_" } do
+      assert.equal(p, init[name](p), name)
+      assert.is_true(p.is_leaf and p.requires_grad)
+    end
+    assert.equal(p, init.constant_(p, 2))
+    assert.equal(2, p:get(3, 4))
+  end)
+
+  it("draw from the ranges they are given", function()
+    local t = lurn.empty(200, 100)
+    assert.is_near(0.5, mean(init.uniform_(t)), 0.01)
+    init.uniform_(t, -3, 1)
+    assert.is_near(-1, mean(t), 0.05)
+    assert.is_true(t:min():item() >= -3 and t:max():item() <= 1)
+    init.normal_(t, 2, 0.5)
+    assert.is_near(2, mean(t), 0.02)
+    assert.is_near(0.5, deviation(t), 0.01)
+    assert.equal(0, largest(init.zeros_(t)))
+    assert.equal(1, mean(init.ones_(t)))
+    assert.same({ { 1, 0, 0 }, { 0, 1, 0 } }, init.eye_(lurn.empty(2, 3)):totable())
+  end)
+
+  it("scale by the number of connections", function()
+    local t = lurn.empty(100, 300)
+    assert.is_near(math.sqrt(6 / 400), largest(init.xavier_uniform_(t)), 1e-3)
+    assert.is_near(2 * math.sqrt(2 / 400), deviation(init.xavier_normal_(t, 2)), 3e-3)
+    assert.is_near(math.sqrt(2) * math.sqrt(3 / 300), largest(init.kaiming_uniform_(t)), 1e-3)
+    assert.is_near(1 / math.sqrt(300), largest(init.kaiming_uniform_(t, { a = math.sqrt(5) })), 1e-3)
+    assert.is_near(5 / 3 / 10, deviation(init.kaiming_normal_(t, { mode = "fan_out", nonlinearity = "tanh" })), 3e-3)
+    local deep = lurn.empty(4, 3, 50)
+    assert.is_near(math.sqrt(6 / (150 + 200)), largest(init.xavier_uniform_(deep)), 5e-3)
+  end)
+
+  it("know the gains", function()
+    assert.equal(1, init.calculate_gain "linear")
+    assert.equal(5 / 3, init.calculate_gain "tanh")
+    assert.equal(math.sqrt(2), init.calculate_gain "relu")
+    assert.is_near(math.sqrt(2 / (1 + 0.04)), init.calculate_gain("leaky_relu", 0.2), 1e-12)
+  end)
+
+  it("make orthonormal rows or columns", function()
+    for _, shape in ipairs { { 5, 5 }, { 20, 8 }, { 8, 20 }, { 1, 1 }, { 6, 2, 4 } } do
+      local t = init.orthogonal_(lurn.empty(shape), 2)
+      local m = t:reshape(shape[1], -1):to "float64"
+      local product = shape[1] <= m.shape[2] and m:matmul(m:t()) or m:t():matmul(m)
+      local n = product.shape[1]
+      assert.is_true(distance(product, lurn.eye(n):to "float64" * 4) < 1e-5)
+    end
+    local a, b = init.orthogonal_(lurn.empty(4, 4)), init.orthogonal_(lurn.empty(4, 4))
+    assert.is_true(distance(a, b) > 0.01)
+  end)
+
+  it("check their arguments", function()
+    fails("nn.init.uniform_: the argument is a table; expected a tensor", init.uniform_, {})
+    fails("nn.init.constant_: value is nil; expected a number", init.constant_, lurn.empty(2))
+    fails("nn.init.eye_: the tensor has shape (2); expected 2 dimensions", init.eye_, lurn.empty(2))
+    fails("nn.init.xavier_uniform_: the tensor has shape (2); expected at least 2 dimensions", init.xavier_uniform_,
+      lurn.empty(2))
+    fails('nn.init.kaiming_normal_: mode is "in"; expected one of "fan_in", "fan_out"', init.kaiming_normal_,
+      lurn.empty(2, 2), { mode = "in" })
+    fails("nn.init.calculate_gain: nonlinearity is gelu", init.calculate_gain, "gelu")
+  end)
+end)
