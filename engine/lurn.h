@@ -201,7 +201,8 @@ LURN_API LURN_CHECKED lurn_status lurn_tensor_set_requires_grad(lurn_tensor *t, 
 LURN_API bool lurn_tensor_is_leaf(const lurn_tensor *t);
 /* Name of the op that made it, or NULL for a leaf. */
 LURN_API const char *lurn_tensor_maker(const lurn_tensor *t);
-/* The accumulated gradient, borrowed: NULL when there is none.  Setting takes a reference; NULL clears. */
+/* The accumulated gradient, borrowed: NULL when there is none.  Setting keeps a tensor of its own over the same elements,
+ * outside the graph; NULL clears. */
 LURN_API lurn_tensor *lurn_tensor_grad(const lurn_tensor *t);
 LURN_API LURN_CHECKED lurn_status lurn_tensor_set_grad(lurn_tensor *t, lurn_tensor *grad);
 
@@ -210,7 +211,8 @@ LURN_API bool lurn_set_grad_enabled(lurn_ctx *ctx, bool on);
 LURN_API bool lurn_grad_enabled(const lurn_ctx *ctx);
 
 /* Accumulates d root / d leaf into the .grad of every leaf that requires it.  grad is the gradient of root; NULL means 1
- * and needs a root of one element.  The graph is freed on the way unless retain_graph. On failure no .grad has changed. */
+ * and needs a root of one element.  The graph is freed on the way, also by a backward that fails there, unless retain_graph.
+ * On failure no .grad has changed. */
 LURN_API LURN_CHECKED lurn_status lurn_backward(lurn_ctx *ctx, lurn_tensor *root, lurn_tensor *grad, bool retain_graph);
 /* Gradients of the sum of outputs (weighted by grad_outputs, NULL or NULL entries mean 1) with respect to inputs, leaves or
  * not, leaving every .grad alone.  out[i] is NULL where outputs do not depend on inputs[i]. */
@@ -364,7 +366,8 @@ typedef struct lurn_optim_options {
 LURN_API lurn_optim_options lurn_optim_defaults(lurn_optim_kind kind);
 LURN_API LURN_CHECKED lurn_status lurn_optim_new(lurn_ctx *ctx, lurn_optim_kind kind, lurn_optim **out);
 LURN_API void lurn_optim_free(lurn_optim *opt);
-/* Adds a group of leaves that require gradients and sets *group to its number (from 0; may be NULL). */
+/* Adds a group of float leaves (those without a gradient are skipped by step) and sets *group to its number (from 0; may be
+ * NULL). */
 LURN_API LURN_CHECKED lurn_status lurn_optim_add_group(lurn_optim *opt, lurn_tensor *const *params, int64_t n,
                                                        const lurn_optim_options *options, int *group);
 LURN_API int lurn_optim_groups(const lurn_optim *opt);
@@ -381,7 +384,7 @@ LURN_API LURN_CHECKED lurn_status lurn_optim_state_at(lurn_optim *opt, int64_t i
 LURN_API LURN_CHECKED lurn_status lurn_optim_set_state(lurn_optim *opt, const char *name, lurn_tensor *value);
 
 /* Scales all gradients so that their joint 2-norm is at most max_norm; *total is the norm before.  A norm that is not finite
- * is reported in *total and leaves the gradients as they are. */
+ * is reported in *total (which may be NULL) and leaves the gradients as they are. */
 LURN_API LURN_CHECKED lurn_status lurn_clip_grad_norm(lurn_ctx *ctx, lurn_tensor *const *params, int64_t n,
                                                       double max_norm, double *total);
 LURN_API LURN_CHECKED lurn_status lurn_clip_grad_value(lurn_ctx *ctx, lurn_tensor *const *params, int64_t n,

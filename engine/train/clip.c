@@ -2,7 +2,6 @@
  * does not depend on the number of threads.  As torch.nn.utils.clip_grad_norm_ and clip_grad_value_ of PyTorch 1.13. */
 #include <math.h>
 
-#include "core/threads.h"
 #include "train/pieces.h"
 
 /* ---- Which gradients --------------------------------------------------------------------------------------- */
@@ -106,7 +105,7 @@ static double run(pass *p, lurn_tensor *t) {
   int64_t chunks = lurn__chunks(p->n);
   for (p->first_chunk = 0; p->first_chunk < chunks; p->first_chunk += BATCH) {
     int64_t batch = chunks - p->first_chunk < BATCH ? chunks - p->first_chunk : BATCH;
-    lurn__parallel(t->ctx, batch, visit_chunk, p);
+    lurn__for_chunks(t->ctx, batch, visit_chunk, p);
     for (int64_t i = 0; i < batch; i++) result = join(p, result, p->result[i]);
   }
   if (p->writes) lurn__touch(t);

@@ -31,8 +31,11 @@ static void free_group(lurn_ctx *ctx, lurn__optim_group *group) {
 void lurn_optim_free(lurn_optim *opt) {
   if (opt == NULL) return;
   lurn_ctx *ctx = opt->ctx;
-  for (int i = 0; i < opt->n_groups; i++) free_group(ctx, opt->groups[i]);
-  lurn__free(ctx, opt->groups, (size_t)opt->n_groups * sizeof *opt->groups);
+  while (opt->first != NULL) {
+    lurn__optim_group *group = opt->first;
+    opt->first = group->next;
+    free_group(ctx, group);
+  }
   lurn__free(ctx, opt, sizeof *opt);
   lurn__ctx_release(ctx);
 }
@@ -40,15 +43,18 @@ void lurn_optim_free(lurn_optim *opt) {
 int lurn_optim_groups(const lurn_optim *opt) { return opt->n_groups; }
 
 lurn_optim_options *lurn_optim_group_options(lurn_optim *opt, int group) {
-  return group >= 0 && group < opt->n_groups ? &opt->groups[group]->options : NULL;
+  if (group < 0 || group >= opt->n_groups) return NULL;
+  lurn__optim_group *item = opt->first;
+  while (group-- > 0) item = item->next;
+  return &item->options;
 }
 
 /* ---- Groups ------------------------------------------------------------------------------------------------ */
 
 static bool has_param(const lurn_optim *opt, const lurn_tensor *t) {
-  for (int i = 0; i < opt->n_groups; i++)
-    for (int64_t j = 0; j < opt->groups[i]->n; j++)
-      if (opt->groups[i]->params[j].tensor == t) return true;
+  for (const lurn__optim_group *group = opt->first; group != NULL; group = group->next)
+    for (int64_t i = 0; i < group->n; i++)
+      if (group->params[i].tensor == t) return true;
   return false;
 }
 
@@ -74,26 +80,6 @@ static lurn_status check_param(const lurn_optim *opt, lurn_tensor *const *params
   return LURN_OK;
 }
 
-/* Room for one more group, which may stay unused. */
-static lurn_status grow_groups(lurn_optim *opt, lurn__optim_group ***out) {
-  lurn__optim_group **groups = lurn__alloc_array(opt->ctx, (size_t)opt->n_groups + 1, sizeof *groups);
-  if (groups == NULL) return LURN_ENOMEM;
-  if (opt->n_groups > 0) memcpy(groups, opt->groups, (size_t)opt->n_groups * sizeof *groups);
-  *out = groups;
-  return LURN_OK;
-}
-
-/* NULL when memory is out. */
-static lurn__optim_group *new_group(lurn_ctx *ctx, int64_t n) {
-  if (n > (int64_t)(PTRDIFF_MAX / 2 / sizeof(lurn__optim_param))) {
-    (void)lurn__fail(ctx, LURN_ENOMEM, "out of memory: %lld parameters", (long long)n);
-    return NULL;
-  }
-  lurn__optim_group *group = lurn__alloc_zeroed(ctx, group_bytes(n));
-  if (group != NULL) group->n = n;
-  return group;
-}
-
 lurn_status lurn_optim_add_group(lurn_optim *opt, lurn_tensor *const *params, int64_t n,
                                  const lurn_optim_options *options, int *number) {
   lurn_optim_options defaults = lurn_optim_defaults(opt->kind);
@@ -101,18 +87,13 @@ lurn_status lurn_optim_add_group(lurn_optim *opt, lurn_tensor *const *params, in
   LURN__TRY(lurn__optim_check(opt->ctx, opt->kind, options));
   if (n < 0) return lurn__fail(opt->ctx, LURN_EVALUE, "optim: %lld parameters", (long long)n);
   for (int64_t i = 0; i < n; i++) LURN__TRY(check_param(opt, params, i));
-  lurn__optim_group **groups, *group = new_group(opt->ctx, n);
+  lurn__optim_group *group = lurn__alloc_zeroed(opt->ctx, group_bytes(n));
   if (group == NULL) return LURN_ENOMEM;
-  lurn_status status = grow_groups(opt, &groups);
-  if (status != LURN_OK) {
-    lurn__free(opt->ctx, group, group_bytes(n));
-    return status;
-  }
+  group->n = n;
   group->options = *options;
   for (int64_t i = 0; i < n; i++) group->params[i].tensor = lurn_retain(params[i]);
-  lurn__free(opt->ctx, opt->groups, (size_t)opt->n_groups * sizeof *groups);
-  opt->groups = groups;
-  groups[opt->n_groups] = group;
+  *(opt->last != NULL ? &opt->last->next : &opt->first) = group;
+  opt->last = group;
   if (number != NULL) *number = opt->n_groups;
   opt->n_groups++;
   return LURN_OK;
@@ -134,38 +115,38 @@ static lurn_status make_slots(const lurn_optim *opt, const lurn_optim_options *o
 }
 
 static lurn_status prepare(lurn_optim *opt) {
-  for (int i = 0; i < opt->n_groups; i++) {
-    lurn__optim_group *group = opt->groups[i];
-    for (int64_t j = 0; j < group->n; j++)
-      if (group->params[j].tensor->grad != NULL) LURN__TRY(make_slots(opt, &group->options, &group->params[j]));
+  for (lurn__optim_group *group = opt->first; group != NULL; group = group->next) {
+    LURN__TRY(lurn__optim_check(opt->ctx, opt->kind, &group->options));
+    for (int64_t i = 0; i < group->n; i++)
+      if (group->params[i].tensor->grad != NULL) LURN__TRY(make_slots(opt, &group->options, &group->params[i]));
   }
   return LURN_OK;
 }
 
+static void update_group(const lurn_optim *opt, lurn__optim_group *group) {
+  for (int64_t i = 0; i < group->n; i++)
+    if (group->params[i].tensor->grad != NULL) lurn__optim_update(opt, &group->options, &group->params[i]);
+}
+
 /* Ends a step: the slots made for it stay, or go if it failed. */
-static void settle(lurn_optim *opt, bool keep) {
-  for (int i = 0; i < opt->n_groups; i++)
-    for (int64_t j = 0; j < opt->groups[i]->n; j++) {
-      lurn__optim_param *param = &opt->groups[i]->params[j];
-      for (int k = 0; k < LURN__OPTIM_SLOTS && !keep; k++)
-        if (param->fresh & 1u << k) lurn__drop(&param->slot[k]);
-      param->fresh = 0;
-    }
+static void settle(lurn__optim_group *group, bool keep) {
+  for (int64_t i = 0; i < group->n; i++) {
+    lurn__optim_param *param = &group->params[i];
+    for (int k = 0; k < LURN__OPTIM_SLOTS && !keep; k++)
+      if (param->fresh & 1u << k) lurn__drop(&param->slot[k]);
+    param->fresh = 0;
+  }
 }
 
 lurn_status lurn_optim_step(lurn_optim *opt) {
-  for (int i = 0; i < opt->n_groups; i++) LURN__TRY(lurn__optim_check(opt->ctx, opt->kind, &opt->groups[i]->options));
   lurn_status status = prepare(opt);
-  for (int i = 0; i < opt->n_groups && status == LURN_OK; i++) {
-    lurn__optim_group *group = opt->groups[i];
-    for (int64_t j = 0; j < group->n; j++)
-      if (group->params[j].tensor->grad != NULL) lurn__optim_update(opt, &group->options, &group->params[j]);
-  }
-  settle(opt, status == LURN_OK);
+  lurn__optim_group *group = opt->first;
+  for (; group != NULL && status == LURN_OK; group = group->next) update_group(opt, group);
+  for (group = opt->first; group != NULL; group = group->next) settle(group, status == LURN_OK);
   return status;
 }
 
 void lurn_optim_zero_grad(lurn_optim *opt) {
-  for (int i = 0; i < opt->n_groups; i++)
-    for (int64_t j = 0; j < opt->groups[i]->n; j++) lurn__drop(&opt->groups[i]->params[j].tensor->grad);
+  for (lurn__optim_group *group = opt->first; group != NULL; group = group->next)
+    for (int64_t i = 0; i < group->n; i++) lurn__drop(&group->params[i].tensor->grad);
 }

@@ -18,6 +18,7 @@ typedef struct lurn__optim_param {
 } lurn__optim_param;
 
 typedef struct lurn__optim_group {
+  struct lurn__optim_group *next;
   lurn_optim_options options;
   int64_t n;
   lurn__optim_param params[];
@@ -27,7 +28,7 @@ struct lurn_optim {
   lurn_ctx *ctx;
   lurn_optim_kind kind;
   int n_groups;
-  lurn__optim_group **groups;
+  lurn__optim_group *first, *last;
 };
 
 /* ---- Rules (rules.c) ---- */

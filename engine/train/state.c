@@ -33,9 +33,9 @@ static lurn_status read_entry(const lurn_optim *opt, const lurn__optim_param *pa
 
 lurn_status lurn_optim_state_at(lurn_optim *opt, int64_t i, char name[64], lurn_tensor **out) {
   int64_t number = 0, rest = i;
-  for (int g = 0; g < opt->n_groups && i >= 0; g++)
-    for (int64_t j = 0; j < opt->groups[g]->n; j++, number++) {
-      const lurn__optim_param *param = &opt->groups[g]->params[j];
+  for (const lurn__optim_group *group = opt->first; group != NULL && i >= 0; group = group->next)
+    for (int64_t j = 0; j < group->n; j++, number++) {
+      const lurn__optim_param *param = &group->params[j];
       int64_t entries = count_entries(param);
       if (rest < entries) return read_entry(opt, param, number, rest, name, out);
       rest -= entries;
@@ -59,8 +59,7 @@ static const char *parse(const char *name, int64_t *number) {
 }
 
 static lurn__optim_param *find_param(lurn_optim *opt, int64_t number) {
-  for (int i = 0; i < opt->n_groups; i++) {
-    lurn__optim_group *group = opt->groups[i];
+  for (lurn__optim_group *group = opt->first; group != NULL; group = group->next) {
     if (number < group->n) return &group->params[number];
     number -= group->n;
   }

@@ -1,6 +1,5 @@
 #include <assert.h>
 
-#include "core/threads.h"
 #include "train/optim.h"
 #include "train/pieces.h"
 
@@ -64,7 +63,7 @@ void lurn__optim_update(const lurn_optim *opt, const lurn_optim_options *options
   u.dense = !shared && lurn_tensor_is_contiguous(u.param) && lurn_tensor_is_contiguous(u.grad);
   if (shared)
     for (int64_t chunk = 0; chunk < lurn__chunks(u.n); chunk++) update_chunk(&u, chunk, 0);
-  else lurn__parallel(opt->ctx, lurn__chunks(u.n), update_chunk, &u);
+  else lurn__for_chunks(opt->ctx, lurn__chunks(u.n), update_chunk, &u);
   lurn__touch(u.param);
   for (int k = 0; k < LURN__OPTIM_SLOTS; k++)
     if (u.slot[k] != NULL) lurn__touch(u.slot[k]);

@@ -200,14 +200,20 @@ enum { SETTINGS = sizeof settings / sizeof *settings };
 
 static lurn_optim_options options_of(const setting *s) {
   lurn_optim_options o = lurn_optim_defaults(s->kind);
-#define TAKE(field)                                                                                                    \
-  if (s->options.field != 0) o.field = s->options.field;
-  TAKE(lr)
-  TAKE(weight_decay)
-  TAKE(momentum)
-  TAKE(dampening) TAKE(alpha) TAKE(eps) TAKE(beta1) TAKE(beta2) TAKE(rho) TAKE(lr_decay) TAKE(initial_accumulator)
+#define TAKE(field) o.field = s->options.field != 0 ? s->options.field : o.field
+  TAKE(lr);
+  TAKE(weight_decay);
+  TAKE(momentum);
+  TAKE(dampening);
+  TAKE(alpha);
+  TAKE(eps);
+  TAKE(beta1);
+  TAKE(beta2);
+  TAKE(rho);
+  TAKE(lr_decay);
+  TAKE(initial_accumulator);
 #undef TAKE
-      o.nesterov = s->options.nesterov;
+  o.nesterov = s->options.nesterov;
   o.centered = s->options.centered;
   o.amsgrad = s->options.amsgrad;
   o.maximize = s->options.maximize;
@@ -340,7 +346,7 @@ static void large_run(int threads, lurn_optim_kind kind, float *values, int64_t 
 }
 
 TEST(threads_do_not_matter) {
-  enum { N = 200001 };
+  enum { N = 400001 }; /* enough for several threads */
   float *one = calloc(N + 3, sizeof *one), *four = calloc(N + 3, sizeof *four);
   for (lurn_optim_kind kind = LURN_SGD; kind < LURN_OPTIM_KINDS; kind++) {
     large_run(1, kind, one, N);
