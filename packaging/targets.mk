@@ -4,7 +4,8 @@
         install install-rock uninstall clean distclean help version
 
 # What `make demo` runs.
-DEMO = $(LURN) examples/char_lm.lua --demo
+DEMO = $(LURN) examples/char_lm.lua --max_minutes 2.3 --checkpoint_dir $(BUILD)/demo \
+       --temperature 0.5 --sample_every 1000 --sample_length 300
 
 deps: ## install the Debian packages that building, testing and checking need
 	@packaging/deps.sh build edit scripts test demo check

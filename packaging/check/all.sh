@@ -1,7 +1,7 @@
 #!/bin/sh
 # Every check, or those named; each prints one line, `ok  name` or `FAIL name` after what is wrong.  The last line sums up.
 #
-#   packaging/check/all.sh [format gcc clang tidy layers forbidden globals symbols header size luacheck]
+#   packaging/check/all.sh [format gcc clang tidy layers forbidden globals symbols header size luacheck install docs]
 set -u
 lua=${LUA:-lua5.4}
 make=${MAKE:-make}
@@ -55,6 +55,16 @@ check_header() {
   clang++ -x c++ -std=c++11 -pedantic $flags build/include/lurn.h
 }
 
+# What README tells a user to write and run.
+check_install() { MAKE=$make LUA=$lua $here/install.sh; }
+
+# The reference is made from the sources and kept with them.
+check_docs() {
+  $make all >/dev/null || return 1
+  build/bin/lurn packaging/docs.lua reference build/lua-reference.md
+  cmp build/lua-reference.md docs/lua-reference.md || { echo 'docs/lua-reference.md is stale: run `make docs`'; return 1; }
+}
+
 check_size() {
   { c_files; lua_files; engine; find packaging -type f; echo Makefile; } | sort -u | xargs wc -l |
     awk '$2 != "total" && $1 > 800 { print $2 ": " $1 " lines, more than 800"; bad = 1 } END { exit bad }'
@@ -74,12 +84,13 @@ tools() {
   clang) need clang ;;
   tidy) need clang clang-tidy ;;
   header) need gcc clang clang++ ;;
+  install) need pkg-config "$lua" ;;
   luacheck) need luacheck ;;
   layers | forbidden) need "$lua" ;;
   esac
 }
 
-[ $# -gt 0 ] || set -- format size layers forbidden luacheck header gcc globals symbols clang tidy
+[ $# -gt 0 ] || set -- format size layers forbidden luacheck header docs install gcc globals symbols clang tidy
 for check; do
   if { tools "$check" && "check_$check"; } >"$log" 2>&1; then
     echo "ok   $check"

@@ -2,46 +2,53 @@
 
 local core = require "lurn.core"
 
-local restore_grad = setmetatable({}, { __mode = "k" })
-local grad_guard = { __close = function(guard) core.set_grad_enabled(restore_grad[guard]) end }
+local grad_guard = { __close = function(guard) core.set_grad_enabled(guard.before) end }
 
---- Calls fn(...) with recording switched off, and returns what it returns.
+-- The guard is complete before anything is switched: from there on nothing can fail but fn itself.
+local function with_grad(on, who, fn, ...)
+  if type(fn) ~= "function" then core.raise(("%s: expected a function, got %s"):format(who, type(fn))) end
+  local guard <close> = setmetatable({ before = core.grad_enabled() }, grad_guard) -- luacheck: ignore guard
+  core.set_grad_enabled(on)
+  return core.call_without_yield(fn, ...)
+end
+
+--- Calls fn(...) with recording switched off, and returns what it returns.  A coroutine cannot yield out of it: the
+--- switch is one for all of them.
 ---@generic T
 ---@param fn fun(...): T
 ---@return T
-function core.no_grad(fn, ...)
-  if type(fn) ~= "function" then core.raise("no_grad: expected a function, got " .. type(fn)) end
-  local guard <close> = setmetatable({}, grad_guard)
-  restore_grad[guard] = core.set_grad_enabled(false)
-  return fn(...)
-end
+function core.no_grad(fn, ...) return with_grad(false, "no_grad", fn, ...) end
 
 --- Calls fn(...) with recording switched on, also inside no_grad.
-function core.enable_grad(fn, ...)
-  local guard <close> = setmetatable({}, grad_guard)
-  restore_grad[guard] = core.set_grad_enabled(true)
-  return fn(...)
-end
+---@generic T
+---@param fn fun(...): T
+---@return T
+function core.enable_grad(fn, ...) return with_grad(true, "enable_grad", fn, ...) end
 
 ---@class lurn.FunctionContext what forward passes on to backward; any field may be set
 local Context = {}
 Context.__index = Context
 
---- Keeps tensors for backward.  Inputs and results are best kept this way: it makes no cycle that only a full collection
---- could free.
----@param ... lurn.Tensor
+--- Keeps tensors for backward, outside the graph, and has backward check that none was changed in place.
+---@param ... any tensors, and other values as they are
 function Context:save_for_backward(...)
   self.saved = table.pack(...)
+  self.versions = {}
   for i = 1, self.saved.n do
     local t = self.saved[i]
-    if core.is_tensor(t) then self.saved[i] = t:detach() end
+    if core.is_tensor(t) then self.saved[i], self.versions[i] = t:detach(), core.version_of(t) end
   end
 end
 
---- The tensors that were kept, in order.
+--- What was kept, in order.
 ---@return lurn.Tensor ...
 function Context:saved_tensors()
-  if self.saved == nil then core.raise("saved_tensors: nothing was saved for backward") end
+  if self.saved == nil then core.raise "saved_tensors: nothing was saved for backward" end
+  for i, version in pairs(self.versions) do
+    if core.version_of(self.saved[i]) ~= version then
+      core.raise(("saved_tensors: tensor %d was changed in place after it was saved"):format(i))
+    end
+  end
   return table.unpack(self.saved, 1, self.saved.n)
 end
 
@@ -77,17 +84,27 @@ end
 
 --- A differentiable function from a pair of Lua functions.
 ---
---- forward(ctx, ...) gets the arguments, runs without recording, and returns tensors.  backward(ctx, ...) gets one gradient for
---- each result (nil where none arrives) and returns one for each argument (nil for none, and for what is no tensor).
+--- forward(ctx, ...) gets the arguments, runs without recording, and returns tensors.  backward(ctx, ...) gets one
+--- gradient for each result (nil where none arrives), which it must not change in place, and returns one for each
+--- argument (nil for none, and for what is no tensor).  What it differentiates itself, with enable_grad, starts from
+--- tensors it detached.
 ---@param def {forward: function, backward: function, name: string?}
 ---@return fun(...): lurn.Tensor
 function core.custom_function(def)
   if type(def) ~= "table" or type(def.forward) ~= "function" or type(def.backward) ~= "function" then
     core.raise "custom_function: expected {forward = function, backward = function}"
   end
+  if def.name ~= nil and type(def.name) ~= "string" then
+    core.raise(("custom_function: name: expected a string, got %s"):format(type(def.name)))
+  end
   local copy = { forward = def.forward, backward = def.backward, name = def.name or "custom_function" }
   return function(...) return call_custom(copy, ...) end
 end
+
+-- ---- Scopes -----------------------------------------------------------------------------------
+
+-- The lists of tensors of the open scopes, innermost last.
+local open_lists = {}
 
 local function keep(kept, value)
   if core.is_tensor(value) then
@@ -99,27 +116,34 @@ local function keep(kept, value)
   end
 end
 
-local function free_all(list, kept)
-  for _, t in ipairs(list) do
-    if not kept[t] then t:free() end
+-- What leaves an inner scope belongs to the outer one.
+local function leave(guard)
+  if not guard.list then return end
+  core.scope_close()
+  for i = #open_lists, guard.depth, -1 do open_lists[i] = nil end
+  local outer = open_lists[#open_lists]
+  for _, t in ipairs(guard.list) do
+    if not guard.kept[t] then
+      t:free()
+    elseif outer then
+      outer[#outer + 1] = t
+    end
   end
 end
 
---- Calls fn(...) and frees every tensor made in it but those it returns, alone or in a table.  On an error all are freed.
+local scope_guard = { __close = leave }
+
+--- Calls fn(...) and frees every tensor made in it but those it returns, alone or in a table.  On an error all are
+--- freed.  A coroutine cannot yield out of it.
 ---@generic T
 ---@param fn fun(...): T
 ---@return T
 function core.scope(fn, ...)
   if type(fn) ~= "function" then core.raise("scope: expected a function, got " .. type(fn)) end
-  local kept = {}
-  local list = core.scope_open()
-  local guard <close> = setmetatable({}, { -- luacheck: ignore guard
-    __close = function()
-      core.scope_close()
-      free_all(list, kept)
-    end,
-  })
-  local results = table.pack(fn(...))
-  for i = 1, results.n do keep(kept, results[i]) end
+  local guard <close> = setmetatable({ kept = {}, list = false, depth = #open_lists + 1 }, scope_guard)
+  guard.list = core.scope_open()
+  open_lists[guard.depth] = guard.list
+  local results = table.pack(core.call_without_yield(fn, ...))
+  for i = 1, results.n do keep(guard.kept, results[i]) end
   return table.unpack(results, 1, results.n)
 end

@@ -18,7 +18,8 @@ require "lurn.autograd"
 local lurn = core
 
 -- The parts are loaded when they are first used, so that a program pays for what it needs.
-local parts = { nn = "lurn.nn", optim = "lurn.optim", data = "lurn.data", sample = "lurn.sample" }
+local parts = { nn = "lurn.nn", optim = "lurn.optim", data = "lurn.data", sample = "lurn.sample",
+  train = "lurn.train" }
 
 return setmetatable(lurn, {
   __index = function(t, name)

@@ -263,6 +263,10 @@ function core.memory() end
 --- Gives cached memory back to the system.
 function core.memory_trim() end
 
+--- Seconds on a clock that only moves forward, for measuring.
+---@return number
+function core.clock() end
+
 --- What `lurn info` prints, as a table.
 ---@return table
 function core.config() end

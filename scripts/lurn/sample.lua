@@ -98,7 +98,9 @@ local function run(who, model, ids, state)
     core.raise(("%s: the model returned %s for ids of shape %s; expected logits (T, N, C)"):format(who,
       core.is_tensor(logits) and "shape " .. tostring(logits.shape) or type(logits), tostring(ids.shape)))
   end
-  return logits:select(1, -1), after
+  logits = logits:select(1, -1)
+  if logits:isnan():sum():item() > 0 then core.raise(who .. ": the model's logits are nan") end
+  return logits, after
 end
 
 -- What to add to logits (N, C) so that some ids are never drawn, or nil.
@@ -278,8 +280,11 @@ end
 
 -- ---- Public ----
 
+---A module or a function: ids (T, N) int64 and a state (nil at first) -> logits (T, N, C) and the state after them.
+---@alias lurn.LanguageModel lurn.nn.Module|fun(ids: lurn.Tensor, state: any): lurn.Tensor, any
+
 ---@class lurn.BeamOptions
----@field model lurn.Module|fun(ids: lurn.Tensor, state: any): lurn.Tensor, any ids (T, N) -> logits (T, N, C), state
+---@field model lurn.LanguageModel
 ---@field prompt lurn.Tensor|integer[] ids (T), at least one
 ---@field length integer tokens to add at most
 ---@field width? integer hypotheses that are kept (4)
@@ -303,7 +308,7 @@ function sample.beam(options)
 end
 
 ---@class lurn.SampleOptions
----@field model lurn.Module|fun(ids: lurn.Tensor, state: any): lurn.Tensor, any ids (T, N) -> logits (T, N, C), state
+---@field model lurn.LanguageModel
 ---@field prompt lurn.Tensor|integer[] ids (T), or (T, N) for N sequences at once; at least one
 ---@field length integer tokens to draw for each
 ---@field temperature? number divides the logits; 0 takes the likeliest token (1)

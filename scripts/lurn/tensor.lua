@@ -12,6 +12,31 @@ local core = require "lurn.core"
 ---@field maker string? name of the op that made it
 local methods = core.methods
 
+-- What a value is, in the words of the C half's messages.
+local function kind(value)
+  local name = math.type(value) or type(value)
+  if value == nil or name == "userdata" then return name end
+  if name == "float" then return "a number" end
+  return (name == "integer" and "an " or "a ") .. name
+end
+
+local function check_tensor(value, who, what)
+  if not core.is_tensor(value) then
+    core.raise(("%s: %s: expected a tensor, got %s"):format(who, what, kind(value)))
+  end
+end
+
+local function check_options(options, who, known)
+  if options == nil then return {} end
+  if type(options) ~= "table" then
+    core.raise(("%s: options: expected a table, got %s"):format(who, kind(options)))
+  end
+  for name in pairs(options) do
+    if not known[name] then core.raise(("%s: there is no option %s"):format(who, tostring(name))) end
+  end
+  return options
+end
+
 -- ---- Printing ---------------------------------------------------------------------------------
 
 -- Along a dimension longer than this only the ends are shown.
@@ -97,34 +122,53 @@ end
 
 -- ---- Reductions with and without a dimension --------------------------------------------------
 
-local function split_options(dim, keepdim)
-  if type(dim) == "table" and dim[1] == nil and next(dim) ~= nil then return dim.dim, dim.keepdim end
-  return dim, keepdim
-end
-
-local function extremum(with_positions, over_dims)
-  return function(t, dim, keepdim)
-    dim, keepdim = split_options(dim, keepdim)
-    if math.type(dim) == "integer" then return with_positions(t, dim, keepdim) end
-    return over_dims(t, dim, keepdim)
+local function extremum(who, with_positions, over_dims)
+  return function(t, dim, ...)
+    check_tensor(t, who, "self")
+    local given = type(dim) == "table" and dim.dim or dim
+    local reduce = type(given) == "number" and with_positions or over_dims
+    return reduce(t, dim, ...)
   end
 end
 
 --- x:max() the largest element; x:max(dim [, keepdim]) values and positions; x:max{dim, dim} over several.
-methods.max = extremum(methods.max, methods.amax)
+methods.max = extremum("max", methods.max, methods.amax)
 core.max = methods.max
 --- x:min(), as max.
-methods.min = extremum(methods.min, methods.amin)
+methods.min = extremum("min", methods.min, methods.amin)
 core.min = methods.min
 
 -- ---- Shapes -----------------------------------------------------------------------------------
 
 local function dim_of(t, dim, who)
+  check_tensor(t, who, "self")
   dim = dim or 1
   if math.type(dim) ~= "integer" or dim == 0 or dim > t.ndim or dim < -t.ndim then
     core.raise(("%s: dimension %s of a tensor with %d"):format(who, tostring(dim), t.ndim))
   end
   return dim < 0 and dim + t.ndim + 1 or dim
+end
+
+local function checked_sizes(sizes, length, dim)
+  local sum = 0
+  for i, n in ipairs(sizes) do
+    if math.type(n) ~= "integer" or n < 0 then
+      core.raise(("split: size %d is %s; expected a whole number of at least 0"):format(i, tostring(n)))
+    end
+    sum = sum + n
+  end
+  if sum ~= length then
+    core.raise(("split: the sizes add up to %d; dimension %d has %d"):format(sum, dim, length))
+  end
+  return sizes
+end
+
+-- Nothing to split gives one empty piece.
+local function equal_sizes(size, length)
+  if math.type(size) ~= "integer" or size < 1 then core.raise "split: size is not a whole number above 0" end
+  local sizes = { math.min(size, length) }
+  for start = size, length - 1, size do sizes[#sizes + 1] = math.min(size, length - start) end
+  return sizes
 end
 
 --- Pieces of `size` along dim (the last may be smaller), or of the sizes in a list; views.
@@ -133,21 +177,12 @@ end
 ---@return lurn.Tensor[]
 function methods:split(size, dim)
   dim = dim_of(self, dim, "split")
-  local length, pieces, start = self.shape[dim], {}, 1
-  if type(size) == "table" then
-    for _, n in ipairs(size) do
-      pieces[#pieces + 1] = self:narrow(dim, start, n)
-      start = start + n
-    end
-    if start ~= length + 1 then
-      core.raise(("split: the sizes add up to %d; dimension %d has %d"):format(start - 1, dim, length))
-    end
-    return pieces
-  end
-  if math.type(size) ~= "integer" or size < 1 then core.raise "split: size is not a whole number above 0" end
-  while start <= length do
-    pieces[#pieces + 1] = self:narrow(dim, start, math.min(size, length - start + 1))
-    start = start + size
+  local sizes = type(size) == "table" and checked_sizes(size, self.shape[dim], dim)
+    or equal_sizes(size, self.shape[dim])
+  local pieces, start = {}, 1
+  for i, n in ipairs(sizes) do
+    pieces[i] = self:narrow(dim, start, n)
+    start = start + n
   end
   return pieces
 end
@@ -167,8 +202,10 @@ end
 ---@param last integer? default -1
 ---@return lurn.Tensor
 function methods:flatten(first, last)
+  check_tensor(self, "flatten", "self")
   if self.ndim == 0 then return self:reshape(1) end
   first, last = dim_of(self, first, "flatten"), dim_of(self, last or -1, "flatten")
+  if first > last then core.raise(("flatten: dimension %d comes after %d"):format(first, last)) end
   local sizes, product = {}, 1
   for i, n in ipairs(self.shape) do
     if i < first or i > last then
@@ -183,12 +220,17 @@ end
 
 --- The transpose of a matrix; a view.
 ---@return lurn.Tensor
-function methods:t() return self.ndim < 2 and self or self:transpose(1, 2) end
+function methods:t()
+  check_tensor(self, "t", "self")
+  if self.ndim > 2 then core.raise(("t: a tensor with %d dimensions; expected a matrix"):format(self.ndim)) end
+  return self.ndim < 2 and self or self:transpose(1, 2)
+end
 
 --- The size of dimension dim, or all sizes.
 ---@param dim integer?
 ---@return integer|integer[]
 function methods:size(dim)
+  check_tensor(self, "size", "self")
   if dim == nil then return self.shape end
   return self.shape[dim_of(self, dim, "size")]
 end
@@ -198,6 +240,7 @@ local squeeze_one = methods.squeeze
 ---@param dim integer?
 ---@return lurn.Tensor
 function methods:squeeze(dim)
+  check_tensor(self, "squeeze", "self")
   if dim ~= nil then return squeeze_one(self, dim) end
   local sizes = {}
   for _, n in ipairs(self.shape) do
@@ -211,13 +254,18 @@ core.squeeze = methods.squeeze
 
 --- All elements 0, in place.
 ---@return lurn.Tensor
-function methods:zero_() return self:fill_(0) end
+function methods:zero_()
+  check_tensor(self, "zero_", "self")
+  return self:fill_(0)
+end
 
 for _, name in ipairs { "zeros", "ones", "rand", "randn" } do
   --- A new tensor of the shape (and, but for options, the dtype) of t.
-  core[name .. "_like"] = function(t, options)
-    local dtype = options and options.dtype or t.dtype
-    return core[name](t.shape, { dtype = dtype, requires_grad = options and options.requires_grad or false })
+  local make, who = core[name], name .. "_like"
+  core[who] = function(t, options)
+    check_tensor(t, who, "tensor")
+    options = check_options(options, who, { dtype = true, requires_grad = true })
+    return make(t.shape, { dtype = options.dtype or t.dtype, requires_grad = options.requires_grad })
   end
 end
 
@@ -236,6 +284,8 @@ end
 ---@param other lurn.Tensor
 ---@return boolean
 function methods:equal(other)
+  check_tensor(self, "equal", "self")
+  check_tensor(other, "equal", "other")
   if not same_shape(self, other) then return false end
   local count = self:numel()
   return count == 0 or core.no_grad(function() return self:eq(other):sum():item() == count end)
@@ -248,14 +298,16 @@ core.equal = methods.equal
 ---@param options {rtol: number?, atol: number?, equal_nan: boolean?}? default 1e-5, 1e-8, false
 ---@return boolean
 function core.allclose(a, b, options)
-  options = options or {}
+  check_tensor(a, "allclose", "a")
+  check_tensor(b, "allclose", "b")
+  options = check_options(options, "allclose", { rtol = true, atol = true, equal_nan = true })
   local rtol, atol = options.rtol or 1e-5, options.atol or 1e-8
   if not same_shape(a, b) then
     core.raise(("allclose: shapes %s and %s differ"):format(tostring(a.shape), tostring(b.shape)))
   end
   return core.no_grad(function()
     local x, y = a:to "float64", b:to "float64"
-    local close = (x - y):abs():le(y:abs() * rtol + atol):logical_or(x:eq(y))
+    local close = (x - y):abs():le(y:abs() * rtol + atol):logical_and(y:isfinite()):logical_or(x:eq(y))
     if options.equal_nan then close = close:logical_or(x:isnan():logical_and(y:isnan())) end
     return close:numel() == 0 or close:sum():item() == close:numel()
   end)

@@ -47,8 +47,8 @@ local function blas_warning(config)
   local advice = chosen and ("OPENBLAS_CORETYPE=%s asks for it; unset that"):format(chosen)
     or "it does not know this CPU; OPENBLAS_CORETYPE=SKYLAKEX may help"
   if config.cpu_isa ~= "avx512" and not chosen then advice = "it does not know this CPU" end
-  return ("OpenBLAS runs its %s kernel, which is older than this CPU with its %s: general matrix products are slow\n" ..
-    "  (%s). Recurrent and linear layers use lurn's own kernels."):format(kernel, ISA_NAME[config.cpu_isa], advice)
+  return ("OpenBLAS runs its %s kernel, which is older than this CPU with its %s\n" ..
+    "  (%s). lurn does not need it here: it uses kernels of its own."):format(kernel, ISA_NAME[config.cpu_isa], advice)
 end
 
 local function about_installation()
@@ -99,11 +99,9 @@ local function print_totals(tensors)
     elements, bytes = elements + n, bytes + n * (WIDTHS[tensor.dtype] or 0)
     if tensor.name:find "^model%." then model = model + n end
   end
-  print(("\n%d tensor%s, %s parameters, %s"):format(#tensors, #tensors == 1 and "" or "s", grouped(elements),
+  print(("\n%d tensor%s, %s numbers, %s"):format(#tensors, #tensors == 1 and "" or "s", grouped(elements),
     bytes_text(bytes)))
-  if model > 0 and model < elements then
-    print(("of which %s are the model's (model.*), the rest is the state of training"):format(grouped(model)))
-  end
+  if model > 0 then print(("the model has %s parameters (model.*)"):format(grouped(model))) end
 end
 
 local VALUE_LENGTH = 96

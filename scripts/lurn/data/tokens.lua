@@ -36,12 +36,18 @@ local function words(piece, codes)
   return table.concat(out)
 end
 
-local function replace(pattern)
-  return function(piece, codes) return (piece:gsub(pattern, codes)) end
+local function bytes(piece, codes) return (piece:gsub(".", codes)) end
+
+-- Of valid UTF-8.
+local function is_ascii(text) return utf8.len(text) == #text end
+
+-- ASCII goes faster byte by byte.
+local function characters(piece, codes)
+  return (piece:gsub(is_ascii(piece) and "." or utf8.charpattern, codes))
 end
 
 -- Replaces every token of a piece of text with what the table codes has for it, strings.
-local translate = { bytes = replace ".", utf8 = replace(utf8.charpattern), word = words }
+local translate = { bytes = bytes, utf8 = characters, word = words }
 
 -- The last byte of the piece that begins at `from` such that no token is cut.
 local function piece_end(text, from, level)
@@ -55,11 +61,6 @@ end
 ---@param level any
 ---@return boolean
 function tokens.has_level(level) return translate[level] ~= nil end
-
----What one token is called at a level: in "nats per char", "words/s".
----@param level lurn.Level
----@return string
-function tokens.unit(level) return level == "utf8" and "char" or level == "bytes" and "byte" or "token" end
 
 ---Whether a text can be read at this level: anything can at "bytes", the others need UTF-8.
 ---@param text string
@@ -87,24 +88,36 @@ function tokens.translate(text, level, codes)
   return table.concat(parts)
 end
 
+-- Calls note(token) when translate asks for a token that the table does not have, and goes on without it.
+local function asking(note)
+  return setmetatable({}, { __index = function(codes, token) return note(token, codes) or "" end })
+end
+
 ---How often each token occurs.
 ---@param text string
 ---@param level lurn.Level
 ---@return table<string, integer>
 function tokens.count(text, level)
   local counts = {}
-  if level == "word" then
-    local count = setmetatable({}, { __index = function(_, token)
-      counts[token] = (counts[token] or 0) + 1
-      return ""
-    end })
-    tokens.translate(text, level, count)
-    return counts
-  end
-  for token in text:gmatch(level == "bytes" and "." or utf8.charpattern) do
-    counts[token] = (counts[token] or 0) + 1
-  end
+  tokens.translate(text, level, asking(function(token) counts[token] = (counts[token] or 0) + 1 end))
   return counts
+end
+
+---Which tokens occur; faster than counting them.
+---@param text string
+---@param level lurn.Level
+---@return table<string, true>
+function tokens.distinct(text, level)
+  local set = {}
+  if level == "bytes" or level == "utf8" and is_ascii(text) then
+    for byte = 0, 255 do
+      local token = string.char(byte)
+      if text:find(token, 1, true) then set[token] = true end
+    end
+    return set
+  end
+  tokens.translate(text, level, asking(function(token, codes) set[token], codes[token] = true, "" end))
+  return set
 end
 
 return tokens

@@ -25,10 +25,14 @@ local function new(level, list, unk)
   return setmetatable({ level = level, size = #list, tokens = list, ids = by_token, unk = unk }, Vocab)
 end
 
-local function sorted_tokens(counts, min_count)
+local function sorted_tokens(text, level, min_count)
   local list = {}
-  for token, count in pairs(counts) do
-    if count >= min_count then list[#list + 1] = token end
+  if min_count == 1 then
+    for token in pairs(tokens.distinct(text, level)) do list[#list + 1] = token end
+  else
+    for token, count in pairs(tokens.count(text, level)) do
+      if count >= min_count then list[#list + 1] = token end
+    end
   end
   table.sort(list)
   return list
@@ -57,8 +61,7 @@ function Vocab.build(text, options)
   local ok, message = tokens.check(text, level)
   if not ok then return nil, message end
   if text == "" then return nil, "the text is empty" end
-  local list = sorted_tokens(tokens.count(text, level), min_count)
-  local vocab = new(level, list)
+  local vocab = new(level, sorted_tokens(text, level, min_count))
   if min_count > 1 then vocab:add_unknown() end
   return vocab
 end
@@ -84,7 +87,6 @@ local function show(token, level)
 end
 
 local function list_missing(missing, level)
-  table.sort(missing)
   local shown = {}
   for i = 1, math.min(#missing, 5) do shown[i] = show(missing[i], level) end
   local more = #missing > 5 and (" and %d more"):format(#missing - 5) or ""

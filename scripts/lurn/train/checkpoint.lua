@@ -1,0 +1,58 @@
+-- Checkpoints: sections of named tensors in one safetensors file, "section.name", with metadata beside them.
+
+local core = require "lurn.core"
+local json = require "lurn.data.json"
+
+local checkpoint = {}
+
+---Writes a checkpoint; the file is replaced as a whole or not at all.
+---@param path string
+---@param sections table<string, table<string, lurn.Tensor>> such as {model = model:state_dict()}; no dots in the keys
+---@param metadata? table<string, any> strings as they are, anything else as JSON
+---@return true? ok, string? message # nil and a message when the disk says no
+function checkpoint.save(path, sections, metadata)
+  local tensors, strings = {}, {}
+  for section, content in pairs(sections) do
+    for name, tensor in pairs(content) do tensors[section .. "." .. name] = tensor end
+  end
+  for key, value in pairs(metadata or {}) do
+    strings[key] = type(value) == "string" and value or json.encode(value)
+  end
+  return core.save(path, tensors, strings)
+end
+
+---Reads a checkpoint.
+---@param path string
+---@return table<string, table<string, lurn.Tensor>>? sections # nil and a message when the file cannot be read, is not
+---sound or has a tensor that is in no section
+---@return table<string, string>|string metadata
+function checkpoint.load(path)
+  local tensors, metadata = core.load(path)
+  if not tensors then return nil, metadata end
+  local sections = {}
+  for key, tensor in pairs(tensors) do
+    local section, name = key:match "^([^.]+)%.(.+)$"
+    if not section then return nil, ("%s: no checkpoint: it has a tensor %q"):format(path, key) end
+    sections[section] = sections[section] or {}
+    sections[section][name] = tensor
+  end
+  return sections, metadata or {}
+end
+
+---Makes a directory, with those above it.
+---@param path string
+---@return true? ok, string? message # nil and a message when it cannot be made or nothing can be written there
+function checkpoint.prepare(path)
+  local quoted = "'" .. path:gsub("'", "'\\''") .. "'"
+  local pipe <close> = assert(io.popen(("mkdir -p -- %s 2>&1"):format(quoted)))
+  local said = pipe:read "a"
+  if said ~= "" then return nil, (said:gsub("%s+$", "")) end
+  local probe = ("%s/.lurn-%d"):format(path, os.time())
+  local file, message = io.open(probe, "wb")
+  if not file then return nil, message end
+  file:close()
+  os.remove(probe)
+  return true
+end
+
+return checkpoint
