@@ -1,4 +1,6 @@
 /* Settings of the context: seed, threads, memory; and what it says of itself. */
+#include <time.h>
+
 #include "binding.h"
 
 static int manual_seed(lua_State *L) {
@@ -47,6 +49,14 @@ static int memory_trim(lua_State *L) {
   return 0;
 }
 
+/* clock(): seconds on a clock that only moves forward; what it counts from means nothing. */
+static int monotonic_clock(lua_State *L) {
+  struct timespec now;
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  lua_pushnumber(L, (lua_Number)now.tv_sec + 1e-9 * (lua_Number)now.tv_nsec);
+  return 1;
+}
+
 static void set_string(lua_State *L, const char *key, const char *value) {
   lua_pushstring(L, value);
   lua_setfield(L, -2, key);
@@ -84,6 +94,7 @@ void bind_open_context(lua_State *L, bind_state *self) {
                                        {"memory", memory},
                                        {"memory_trim", memory_trim},
                                        {"config", config},
+                                       {"clock", monotonic_clock},
                                        {NULL, NULL}};
   bind_functions(L, self, functions);
   lua_pushstring(L, lurn_version());
