@@ -30,7 +30,7 @@ lua_Integer bind_check_integer(lua_State *L, int index, const char *who, const c
   int is_integer = 0;
   lua_Integer value = lua_type(L, index) == LUA_TNUMBER ? lua_tointegerx(L, index, &is_integer) : 0;
   if (!is_integer && lua_type(L, index) == LUA_TNUMBER)
-    bind_error(L, "%s: %s: expected a whole number, got %f", who, what, lua_tonumber(L, index));
+    bind_error(L, "%s: %s: expected a whole number, got %.14g", who, what, lua_tonumber(L, index));
   if (!is_integer) wrong(L, index, who, what, "a whole number");
   return value;
 }
@@ -64,15 +64,26 @@ int64_t bind_check_position(lua_State *L, int index, const char *who, const char
   return value > 0 ? value - 1 : value;
 }
 
+/* Options that got into a list, {1, keepdim = true}, would go unnoticed. */
+static void check_plain_list(lua_State *L, int index, lua_Unsigned n, const char *who, const char *what) {
+  lua_Unsigned fields = 0;
+  lua_pushnil(L);
+  while (lua_next(L, index) != 0) {
+    lua_pop(L, 1);
+    if (++fields > n) bind_error(L, "%s: %s: expected a list of numbers, got a table with other fields", who, what);
+  }
+}
+
 int bind_check_integers(lua_State *L, int index, const char *who, const char *what, int64_t out[LURN_MAX_DIMS]) {
-  lua_Integer n = luaL_len(L, index);
+  lua_Unsigned n = lua_rawlen(L, index); /* raw: no metamethod may run, and free a tensor, between two arguments */
   if (n > LURN_MAX_DIMS)
     bind_error(L, "%s: %s: %d numbers given; at most %d are possible", who, what, (int)n, LURN_MAX_DIMS);
   for (int i = 0; i < (int)n; i++) {
-    lua_geti(L, index, i + 1);
+    lua_rawgeti(L, index, i + 1);
     out[i] = bind_check_integer(L, lua_gettop(L), who, what);
     lua_pop(L, 1);
   }
+  check_plain_list(L, index, n, who, what);
   return (int)n;
 }
 
@@ -93,28 +104,20 @@ int bind_check_shape(lua_State *L, int first, const char *who, int64_t shape[LUR
 lurn_tensor **bind_check_tensors(lua_State *L, bind_state *self, int index, const char *who, const char *what,
                                  int64_t *count) {
   if (!lua_istable(L, index)) wrong(L, index, who, what, "a list of tensors");
-  lua_Integer n = luaL_len(L, index);
+  lua_Integer n = (lua_Integer)lua_rawlen(L, index);
   lurn_tensor **list = lua_newuserdatauv(L, (size_t)(n > 0 ? n : 1) * sizeof *list, 0);
-  for (lua_Integer i = 1; i <= n; i++) {
-    lua_geti(L, index, i);
+  for (lua_Integer i = 1; i <= n; i++) { /* raw: each tensor must be one that the table keeps */
+    lua_rawgeti(L, index, i);
     lurn_tensor *t = bind_test_tensor(L, self, -1);
     if (t == NULL) bind_error(L, "%s: %s[%d]: expected a tensor, got %s", who, what, (int)i, bind_typename(L, -1));
-    list[i - 1] = t; /* the table keeps it */
+    list[i - 1] = t;
     lua_pop(L, 1);
   }
   *count = n;
   return list;
 }
 
-bool bind_is_options(lua_State *L, int index) {
-  if (!lua_istable(L, index)) return false;
-  index = lua_absindex(L, index);
-  lua_pushnil(L);
-  if (lua_next(L, index) == 0) return true;
-  bool named = lua_type(L, -2) == LUA_TSTRING;
-  lua_pop(L, 2);
-  return named && lua_rawlen(L, index) == 0;
-}
+bool bind_is_options(lua_State *L, int index) { return lua_istable(L, index) && lua_rawlen(L, index) == 0; }
 
 static bool is_one_of(const char *name, const char *const *names) {
   for (; *names != NULL; names++)

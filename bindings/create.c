@@ -32,12 +32,28 @@ static int finish(lua_State *L, const creation *c, lurn_tensor *t, lurn_status s
   return status == LURN_OK ? 1 : bind_raise(L, status);
 }
 
+/* A shape as bind_check_shape reads it, checked; nothing at all is the shape of a scalar. */
+static int read_shape(lua_State *L, int first, const char *who, int64_t shape[LURN_MAX_DIMS], int *next) {
+  if (!lua_isnone(L, first) && !lua_istable(L, first) && lua_type(L, first) != LUA_TNUMBER)
+    return bind_error(L, "%s: shape: expected whole numbers or a table of them, got %s", who, bind_typename(L, first));
+  int ndim = bind_check_shape(L, first, who, shape, next);
+  for (int i = 0; i < ndim; i++)
+    if (shape[i] < 0) return bind_error(L, "%s: negative size %lld", who, (long long)shape[i]);
+  return ndim;
+}
+
+static int64_t check_count(lua_State *L, int index, const char *who, const char *what) {
+  int64_t n = bind_check_integer(L, index, who, what);
+  if (n < 0) bind_error(L, "%s: %s is %lld; expected at least 0", who, what, (long long)n);
+  return n;
+}
+
 /* ---- Constant -------------------------------------------------------------------------------------------- */
 
 static int filled(lua_State *L, const char *who, double value) {
   bind_state *self = bind_self(L);
   int64_t shape[LURN_MAX_DIMS];
-  int next, ndim = bind_check_shape(L, 1, who, shape, &next);
+  int next, ndim = read_shape(L, 1, who, shape, &next);
   creation c = read_options(L, next, who);
   lurn_tensor **out = bind_new_tensor(L, self);
   lurn_status status = lurn_full(self->ctx, c.dtype, ndim, shape, value, out);
@@ -50,11 +66,21 @@ static int ones(lua_State *L) { return filled(L, "ones", 1); }
 static int empty(lua_State *L) {
   bind_state *self = bind_self(L);
   int64_t shape[LURN_MAX_DIMS];
-  int next, ndim = bind_check_shape(L, 1, "empty", shape, &next);
+  int next, ndim = read_shape(L, 1, "empty", shape, &next);
   creation c = read_options(L, next, "empty");
   lurn_tensor **out = bind_new_tensor(L, self);
   lurn_status status = lurn_empty(self->ctx, c.dtype, ndim, shape, out);
   return finish(L, &c, *out, status);
+}
+
+/* t = value, of which no digit is lost on the way. */
+static lurn_status fill_integer(lurn_ctx *ctx, lurn_tensor *t, int64_t value) {
+  lurn_tensor *number;
+  lurn_status status = lurn_scalar_int(ctx, value, &number);
+  if (status != LURN_OK) return status;
+  status = lurn_copy_(ctx, t, number);
+  lurn_release(number);
+  return status;
 }
 
 /* full({2, 3}, value [, options]) */
@@ -62,15 +88,33 @@ static int full(lua_State *L) {
   bind_state *self = bind_self(L);
   int64_t shape[LURN_MAX_DIMS];
   if (!lua_istable(L, 1)) return bind_error(L, "full: shape: expected a table, got %s", bind_typename(L, 1));
-  int ndim = bind_check_integers(L, 1, "full", "shape", shape);
+  int next, ndim = read_shape(L, 1, "full", shape, &next);
   double value = lua_isboolean(L, 2) ? lua_toboolean(L, 2) : bind_check_number(L, 2, "full", "value");
   creation c = read_options(L, 3, "full");
   lurn_tensor **out = bind_new_tensor(L, self);
   lurn_status status = lurn_full(self->ctx, c.dtype, ndim, shape, value, out);
+  if (status == LURN_OK && lua_isinteger(L, 2)) status = fill_integer(self->ctx, *out, lua_tointeger(L, 2));
   return finish(L, &c, *out, status);
 }
 
 /* ---- Ranges ------------------------------------------------------------------------------------------------ */
+
+typedef struct range {
+  bool integers; /* all numbers are: then the whole ones count, exact beyond 2^53 */
+  double first, last, step;
+  struct {
+    int64_t first, last, step;
+  } whole;
+} range;
+
+static double range_count(const range *r) {
+  double count = floor((r->last - r->first) / r->step * (1 + 1e-12)) + 1;
+  if (!r->integers) return count > 0 ? count : 0;
+  if (r->whole.step > 0 ? r->whole.first > r->whole.last : r->whole.first < r->whole.last) return 0;
+  uint64_t first = (uint64_t)r->whole.first, last = (uint64_t)r->whole.last, step = (uint64_t)r->whole.step;
+  uint64_t steps = r->whole.step > 0 ? (last - first) / step : (first - last) / (0 - step);
+  return (double)steps + 1;
+}
 
 /* arange(last), arange(first, last [, step]): last included, as in Lua's for.  Integers unless a number is a float. */
 static int arange(lua_State *L) {
@@ -78,24 +122,26 @@ static int arange(lua_State *L) {
   int numbers = 0;
   while (numbers < 3 && lua_type(L, numbers + 1) == LUA_TNUMBER) numbers++;
   if (numbers == 0) return bind_error(L, "arange: expected a number, got %s", bind_typename(L, 1));
-  bool integers = true;
-  for (int i = 1; i <= numbers; i++) integers = integers && lua_isinteger(L, i);
-  double first = numbers > 1 ? lua_tonumber(L, 1) : 1, last = lua_tonumber(L, numbers > 1 ? 2 : 1);
-  double step = numbers > 2 ? lua_tonumber(L, 3) : 1;
   creation c = read_options(L, numbers + 1, "arange");
-  if (!c.dtype_given) c.dtype = integers ? LURN_INT64 : LURN_FLOAT32;
-  if (step == 0 || !isfinite(step) || !isfinite(first) || !isfinite(last))
-    return bind_error(L, "arange: from %g to %g in steps of %g", first, last, step);
-  double count = floor((last - first) / step * (1 + 1e-12)) + 1;
+  range r = {.integers = true, .first = 1, .step = 1, .whole = {.first = 1, .step = 1}};
+  int at_last = numbers > 1 ? 2 : 1;
+  for (int i = 1; i <= numbers; i++) r.integers = r.integers && lua_isinteger(L, i);
+  if (numbers > 1) r.first = lua_tonumber(L, 1), r.whole.first = lua_tointeger(L, 1);
+  if (numbers > 2) r.step = lua_tonumber(L, 3), r.whole.step = lua_tointeger(L, 3);
+  r.last = lua_tonumber(L, at_last), r.whole.last = lua_tointeger(L, at_last);
+  if (!c.dtype_given) c.dtype = r.integers ? LURN_INT64 : LURN_FLOAT32;
+  if (r.step == 0 || !isfinite(r.step) || !isfinite(r.first) || !isfinite(r.last))
+    return bind_error(L, "arange: from %g to %g in steps of %g", r.first, r.last, r.step);
+  double count = range_count(&r);
   if (count > 1e15) return bind_error(L, "arange: %g elements", count);
-  int64_t n = count > 0 ? (int64_t)count : 0;
+  int64_t n = (int64_t)count;
   lurn_tensor **out = bind_new_tensor(L, self);
   lurn_status status = lurn_empty(self->ctx, c.dtype, 1, &n, out);
   for (int64_t i = 0; status == LURN_OK && i < n; i++) {
-    if (integers)
-      status = lurn_tensor_set_int(*out, &i, (int64_t)first + i * (int64_t)step);
+    if (r.integers)
+      status = lurn_tensor_set_int(*out, &i, (int64_t)((uint64_t)r.whole.first + (uint64_t)i * (uint64_t)r.whole.step));
     else
-      status = lurn_tensor_set(*out, &i, first + (double)i * step);
+      status = lurn_tensor_set(*out, &i, r.first + (double)i * r.step);
   }
   return finish(L, &c, *out, status);
 }
@@ -104,8 +150,7 @@ static int arange(lua_State *L) {
 static int linspace(lua_State *L) {
   bind_state *self = bind_self(L);
   double first = bind_check_number(L, 1, "linspace", "first"), last = bind_check_number(L, 2, "linspace", "last");
-  int64_t n = bind_check_integer(L, 3, "linspace", "n");
-  if (n < 0) return bind_error(L, "linspace: n is %lld; expected at least 0", (long long)n);
+  int64_t n = check_count(L, 3, "linspace", "n");
   creation c = read_options(L, 4, "linspace");
   lurn_tensor **out = bind_new_tensor(L, self);
   lurn_status status = lurn_empty(self->ctx, c.dtype, 1, &n, out);
@@ -118,9 +163,9 @@ static int linspace(lua_State *L) {
 /* eye(n [, m]) */
 static int eye(lua_State *L) {
   bind_state *self = bind_self(L);
-  int64_t n = bind_check_integer(L, 1, "eye", "n");
+  int64_t n = check_count(L, 1, "eye", "n");
   bool has_m = lua_type(L, 2) == LUA_TNUMBER;
-  int64_t m = has_m ? bind_check_integer(L, 2, "eye", "m") : n;
+  int64_t m = has_m ? check_count(L, 2, "eye", "m") : n;
   creation c = read_options(L, has_m ? 3 : 2, "eye");
   lurn_tensor **out = bind_new_tensor(L, self);
   lurn_status status = lurn_zeros(self->ctx, c.dtype, 2, (int64_t[]){n, m}, out);
@@ -224,7 +269,8 @@ static int frombytes(lua_State *L) {
   if (count < 0 || count > INT64_MAX / width || count * width != (int64_t)bytes)
     return bind_error(L, "frombytes: %zu bytes do not make a %s tensor of that shape", bytes, lurn_dtype_name(dtype));
   for (size_t i = 0; dtype == LURN_BOOL && i < bytes; i++)
-    if ((unsigned char)data[i] > 1) return bind_error(L, "frombytes: byte %zu is %d; a bool is 0 or 1", i + 1, data[i]);
+    if ((unsigned char)data[i] > 1)
+      return bind_error(L, "frombytes: byte %zu is %d; a bool is 0 or 1", i + 1, (unsigned char)data[i]);
   lurn_tensor **out = bind_new_tensor(L, self);
   lurn_status status = lurn_from_data(self->ctx, dtype, ndim, shape, data, out);
   return status == LURN_OK ? 1 : bind_raise(L, status);
@@ -237,7 +283,7 @@ typedef lurn_status fill_fn(lurn_ctx *ctx, lurn_tensor *t, double a, double b);
 static int random_tensor(lua_State *L, const char *who, fill_fn *fill) {
   bind_state *self = bind_self(L);
   int64_t shape[LURN_MAX_DIMS];
-  int next, ndim = bind_check_shape(L, 1, who, shape, &next);
+  int next, ndim = read_shape(L, 1, who, shape, &next);
   creation c = read_options(L, next, who);
   lurn_tensor **out = bind_new_tensor(L, self);
   lurn_status status = lurn_empty(self->ctx, c.dtype, ndim, shape, out);
@@ -248,24 +294,38 @@ static int random_tensor(lua_State *L, const char *who, fill_fn *fill) {
 static int rand_uniform(lua_State *L) { return random_tensor(L, "rand", lurn_uniform_); }
 static int rand_normal(lua_State *L) { return random_tensor(L, "randn", lurn_normal_); }
 
-/* randint(low, high, shape...): whole numbers of low..high, both included. */
+/* Brings a tensor of int64 to the dtype that was asked for. */
+static int finish_integers(lua_State *L, bind_state *self, const creation *c, lurn_tensor **t, lurn_status status) {
+  if (status == LURN_OK && c->dtype_given && c->dtype != LURN_INT64) {
+    lurn_tensor *converted;
+    status = lurn_to(self->ctx, *t, c->dtype, &converted);
+    if (status != LURN_OK) return bind_raise(L, status);
+    lurn_release(*t);
+    *t = converted;
+  }
+  return finish(L, c, *t, status);
+}
+
+/* randint(low, high, shape... [, options]): whole numbers of low..high, both included; int64 unless told otherwise. */
 static int randint(lua_State *L) {
   bind_state *self = bind_self(L);
   int64_t shape[LURN_MAX_DIMS], low = bind_check_integer(L, 1, "randint", "low");
   int64_t high = bind_check_integer(L, 2, "randint", "high");
-  int next, ndim = bind_check_shape(L, 3, "randint", shape, &next);
+  int next, ndim = read_shape(L, 3, "randint", shape, &next);
+  creation c = read_options(L, next, "randint");
   lurn_tensor **out = bind_new_tensor(L, self);
   lurn_status status = lurn_randint(self->ctx, low, high, ndim, shape, out);
-  return status == LURN_OK ? 1 : bind_raise(L, status);
+  return finish_integers(L, self, &c, out, status);
 }
 
-/* randperm(n): 1..n in random order. */
+/* randperm(n [, options]): 1..n in random order; int64 unless told otherwise. */
 static int randperm(lua_State *L) {
   bind_state *self = bind_self(L);
-  int64_t n = bind_check_integer(L, 1, "randperm", "n");
+  int64_t n = check_count(L, 1, "randperm", "n");
+  creation c = read_options(L, 2, "randperm");
   lurn_tensor **out = bind_new_tensor(L, self);
   lurn_status status = lurn_randperm(self->ctx, n, 1, out);
-  return status == LURN_OK ? 1 : bind_raise(L, status);
+  return finish_integers(L, self, &c, out, status);
 }
 
 static int fill_method(lua_State *L, const char *who, fill_fn *fill, const char *a, const char *b) {

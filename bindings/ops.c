@@ -5,13 +5,15 @@
 
 enum { MAX_PARAMS = 20, MAX_OUT = 4 };
 
-/* The arguments of one call while they are read. */
+/* The arguments of one call while they are read.  Nothing that could run Lua code, and so free a tensor, stands between reading the
+ * first and calling the engine: new userdata may bring on a collection and options may have metamethods, so both come first. */
 typedef struct reading {
   lua_State *L;
   bind_state *self;
   const lurn_op_info *op;
   const char *name;
   int top, next, options; /* arguments; the next positional one; the table of options or 0 */
+  int fields;             /* stack index of the first parameter's option; the others follow */
   _Alignas(LURN_ARG_STRIDE) char args[MAX_PARAMS * LURN_ARG_STRIDE];
   int64_t ints[4][LURN_MAX_DIMS];
   int n_ints;
@@ -26,9 +28,9 @@ typedef struct reading {
 
 /* ---- One parameter ----------------------------------------------------------------------------------------- */
 
-/* Brings the value of the parameter to a stack index: the named option, the next positional argument, or 0 when it is left out. */
-static int find_value(reading *r, const lurn_param *param) {
-  if (r->options != 0 && lua_getfield(r->L, r->options, param->name) != LUA_TNIL) return lua_gettop(r->L);
+/* The stack index of parameter i: the named option, the next positional argument, or 0 when it is left out. */
+static int find_value(reading *r, int i) {
+  if (r->options != 0 && !lua_isnil(r->L, r->fields + i)) return r->fields + i;
   int index = r->next;
   if (index >= r->top + 1 || (index == r->options)) return 0;
   r->next++;
@@ -87,6 +89,13 @@ static int64_t read_choice(reading *r, const lurn_param *param, int index) {
                     lua_tostring(r->L, -1));
 }
 
+static lurn_record *read_record(reading *r, const lurn_param *param, int index) {
+  lurn_record **record = luaL_testudata(r->L, index, "lurn.Record");
+  if (record == NULL)
+    bind_error(r->L, "%s: %s: expected a record, got %s", r->name, param->name, bind_typename(r->L, index));
+  return *record;
+}
+
 static void read_value(reading *r, const lurn_param *param, int index, void *field) {
   lua_State *L = r->L;
   switch (param->kind) {
@@ -109,7 +118,7 @@ static void read_value(reading *r, const lurn_param *param, int index, void *fie
   case LURN_PARAM_SIZES: read_ints(r, param, index, false, true, field); break;
   case LURN_PARAM_CHOICE: *(int64_t *)field = read_choice(r, param, index); break;
   case LURN_PARAM_DTYPE: *(int64_t *)field = bind_check_dtype(L, index, r->name); break;
-  case LURN_PARAM_RECORD: *(lurn_record **)field = *(lurn_record **)luaL_checkudata(L, index, "lurn.Record"); break;
+  case LURN_PARAM_RECORD: *(lurn_record **)field = read_record(r, param, index); break;
   default: break;
   }
 }
@@ -139,23 +148,38 @@ static bool is_param(const lurn_op_info *op, const char *name) {
 static void check_option_names(reading *r) {
   lua_State *L = r->L;
   lua_pushnil(L);
-  while (r->options != 0 && lua_next(L, r->options) != 0) {
+  while (lua_next(L, r->options) != 0) {
     lua_pop(L, 1);
     const char *name = lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : "?";
     if (!is_param(r->op, name)) bind_error(L, "%s: there is no option %s", r->name, name);
   }
-  if (r->options == 0) lua_pop(L, 1);
+}
+
+static void begin(reading *r, lua_State *L, const char *name) {
+  r->L = L;
+  r->self = bind_self(L);
+  r->op = lua_touserdata(L, lua_upvalueindex(2));
+  r->name = name != NULL ? name : r->op->name;
+  r->top = lua_gettop(L);
+  r->next = 1;
+  r->options = r->n_ints = r->n_numbers = 0;
+  luaL_checkstack(L, MAX_PARAMS + MAX_OUT + 8, r->name);
+}
+
+static void fetch_options(reading *r) {
+  lua_State *L = r->L;
+  if (r->top == 0 || !bind_is_options(L, r->top)) return;
+  if (r->top == 1 && r->op->params[0].kind == LURN_PARAM_LIST) return;
+  r->options = r->top;
+  check_option_names(r);
+  r->fields = lua_gettop(L) + 1;
+  for (int i = 0; i < r->op->n_params - r->op->n_outputs; i++) lua_getfield(L, r->options, r->op->params[i].name);
 }
 
 static void read_arguments(reading *r) {
   lua_State *L = r->L;
   int n = r->op->n_params - r->op->n_outputs;
-  r->top = lua_gettop(L);
-  r->next = 1;
-  luaL_checkstack(L, MAX_PARAMS + MAX_OUT + 8, r->name);
-  if (r->top > 0 && bind_is_options(L, r->top) && (r->top > 1 || r->op->params[0].kind != LURN_PARAM_LIST))
-    r->options = r->top;
-  if (r->options != 0) check_option_names(r);
+  fetch_options(r);
   for (int i = 0; i < n; i++) {
     const lurn_param *param = &r->op->params[i];
     void *field = r->args + (size_t)i * LURN_ARG_STRIDE;
@@ -163,7 +187,7 @@ static void read_arguments(reading *r) {
       *(int64_t *)field = 1;
       continue;
     }
-    int index = find_value(r, param);
+    int index = find_value(r, i);
     if (index != 0)
       read_value(r, param, index, field);
     else
@@ -191,28 +215,21 @@ static void release_numbers(reading *r) {
 static int call_op(lua_State *L) {
   reading r;
   lurn_tensor *out[MAX_OUT] = {0}, **shells[MAX_OUT];
-  r.L = L;
-  r.self = bind_self(L);
-  r.op = lua_touserdata(L, lua_upvalueindex(2));
-  r.name = r.op->name;
-  r.options = r.n_ints = r.n_numbers = 0;
-  read_arguments(&r);
+  begin(&r, L, NULL);
   for (int i = 0; i < r.op->n_outputs; i++) shells[i] = bind_new_tensor(L, r.self);
+  read_arguments(&r);
   lurn_status status = make_numbers(&r);
   if (status == LURN_OK) status = lurn_op_call(r.self->ctx, r.op, r.args, out);
   release_numbers(&r);
   if (status != LURN_OK) return bind_raise(L, status);
   for (int i = 0; i < r.op->n_outputs; i++) *shells[i] = out[i];
+  lua_settop(L, r.top + r.op->n_outputs);
   return r.op->n_outputs;
 }
 
 static int call_inplace(lua_State *L) {
   reading r;
-  r.L = L;
-  r.self = bind_self(L);
-  r.op = lua_touserdata(L, lua_upvalueindex(2));
-  r.name = lua_tostring(L, lua_upvalueindex(3));
-  r.options = r.n_ints = r.n_numbers = 0;
+  begin(&r, L, lua_tostring(L, lua_upvalueindex(3)));
   if (bind_test_tensor(L, r.self, 1) == NULL)
     return bind_error(L, "%s: self: expected a tensor, got %s", r.name, bind_typename(L, 1));
   read_arguments(&r);

@@ -12,12 +12,17 @@ typedef struct shell {
 
 /* ---- Shells ------------------------------------------------------------------------------------------------ */
 
-/* Lua's collector does not see the engine's memory: collect when it has doubled since the last time. */
+/* Lua's collector does not see the engine's memory: collect when it has doubled since the last time.  The limit comes down again
+ * once memory has, so that one large moment does not allow as much garbage ever after. */
 static void collect_if_due(lua_State *L, bind_state *self) {
   const size_t floor = (size_t)64 << 20;
-  if (lurn_memory_live(self->ctx) <= self->soft_limit) return;
-  lua_gc(L, LUA_GCCOLLECT);
   size_t live = lurn_memory_live(self->ctx);
+  if (live > self->soft_limit) {
+    lua_gc(L, LUA_GCCOLLECT);
+    live = lurn_memory_live(self->ctx);
+  } else if (live >= self->soft_limit / 4) {
+    return;
+  }
   self->soft_limit = 2 * live > floor ? 2 * live : floor;
 }
 
@@ -111,6 +116,18 @@ static int shape_tostring(lua_State *L) {
   return 1;
 }
 
+/* A tensor of its own over the gradient: what is recorded into it must not come to hang on t, to which it may lead back. */
+static void push_grad(lua_State *L, bind_state *self, const lurn_tensor *t) {
+  if (lurn_tensor_grad(t) == NULL) {
+    lua_pushnil(L);
+    return;
+  }
+  lurn_tensor **out = bind_new_tensor(L, self); /* may bring on finalizers: the gradient is read again */
+  lurn_tensor *grad = lurn_tensor_grad(self_tensor(L, self, "grad"));
+  lurn_status status = grad != NULL ? lurn_detach(self->ctx, grad, out) : LURN_OK;
+  if (status != LURN_OK) bind_raise(L, status);
+}
+
 static bool push_field(lua_State *L, bind_state *self, lurn_tensor *t, const char *name) {
   if (strcmp(name, "shape") == 0)
     push_integers(L, lurn_tensor_shape(t), lurn_tensor_ndim(t));
@@ -119,7 +136,7 @@ static bool push_field(lua_State *L, bind_state *self, lurn_tensor *t, const cha
   else if (strcmp(name, "requires_grad") == 0)
     lua_pushboolean(L, lurn_tensor_requires_grad(t));
   else if (strcmp(name, "grad") == 0)
-    bind_push_tensor(L, self, lurn_tensor_grad(t));
+    push_grad(L, self, t);
   else if (strcmp(name, "ndim") == 0)
     lua_pushinteger(L, lurn_tensor_ndim(t));
   else if (strcmp(name, "is_leaf") == 0)
@@ -256,10 +273,11 @@ static void push_nested(lua_State *L, const lurn_tensor *t, int dim, const char 
   }
 }
 
-/* Pushes a contiguous version of the tensor, which may be itself. */
-static lurn_tensor *push_contiguous(lua_State *L, bind_state *self, lurn_tensor *t) {
+/* Pushes a contiguous version of self, which may be itself. */
+static lurn_tensor *push_contiguous(lua_State *L, bind_state *self, const char *who) {
+  lua_settop(L, 1);
+  lurn_tensor **flat = bind_new_tensor(L, self), *t = self_tensor(L, self, who);
   bool before = lurn_set_grad_enabled(self->ctx, false);
-  lurn_tensor **flat = bind_new_tensor(L, self);
   lurn_status status = lurn_contiguous(self->ctx, t, flat);
   lurn_set_grad_enabled(self->ctx, before);
   if (status != LURN_OK) bind_raise(L, status);
@@ -268,7 +286,7 @@ static lurn_tensor *push_contiguous(lua_State *L, bind_state *self, lurn_tensor 
 
 static int tensor_totable(lua_State *L) {
   bind_state *self = bind_self(L);
-  lurn_tensor *flat = push_contiguous(L, self, self_tensor(L, self, "totable"));
+  lurn_tensor *flat = push_contiguous(L, self, "totable");
   const char *at = lurn_tensor_data(flat);
   push_nested(L, flat, 0, &at);
   return 1;
@@ -276,7 +294,7 @@ static int tensor_totable(lua_State *L) {
 
 static int tensor_tobytes(lua_State *L) {
   bind_state *self = bind_self(L);
-  lurn_tensor *flat = push_contiguous(L, self, self_tensor(L, self, "tobytes"));
+  lurn_tensor *flat = push_contiguous(L, self, "tobytes");
   size_t bytes = (size_t)lurn_tensor_numel(flat) * lurn_dtype_size(lurn_tensor_dtype(flat));
   lua_pushlstring(L, lurn_tensor_data(flat), bytes);
   return 1;
@@ -286,7 +304,8 @@ static int tensor_tobytes(lua_State *L) {
 
 static int tensor_detach(lua_State *L) {
   bind_state *self = bind_self(L);
-  lurn_tensor *t = self_tensor(L, self, "detach"), **out = bind_new_tensor(L, self);
+  lua_settop(L, 1);
+  lurn_tensor **out = bind_new_tensor(L, self), *t = self_tensor(L, self, "detach");
   lurn_status status = lurn_detach(self->ctx, t, out);
   return status == LURN_OK ? 1 : bind_raise(L, status);
 }

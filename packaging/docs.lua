@@ -12,8 +12,10 @@ local sections = {
   { "Making tensors, elements, settings", { "meta.lua", "tensor.lua" } },
   { "Ops" },
   { "Gradients", { "autograd.lua" } },
-  { "lurn.nn: modules", { "nn/module.lua", "nn/parameter.lua", "nn/sequential.lua", "nn/module_list.lua", "nn/module_dict.lua" } },
-  { "lurn.nn: layers", { "nn/linear.lua", "nn/embedding.lua", "nn/dropout.lua", "nn/layer_norm.lua", "nn/activations.lua" } },
+  { "lurn.nn: modules",
+    { "nn/module.lua", "nn/parameter.lua", "nn/sequential.lua", "nn/module_list.lua", "nn/module_dict.lua" } },
+  { "lurn.nn: layers",
+    { "nn/linear.lua", "nn/embedding.lua", "nn/dropout.lua", "nn/layer_norm.lua", "nn/activations.lua" } },
   { "lurn.nn: recurrent layers", { "nn/recurrent.lua", "nn/rnn.lua", "nn/cells.lua", "nn/state.lua" } },
   { "lurn.nn.functional", { "nn/functional.lua" } },
   { "lurn.nn.init, lurn.nn.utils", { "nn/initializers.lua", "nn/utils.lua" } },
@@ -57,8 +59,10 @@ local function type_of(param)
   return table.concat(words, "|")
 end
 
+local without_preset = { optional = true, record = true, dims = true }
+
 local function preset_of(param)
-  if param.required or param.kind == "optional" or param.kind == "record" or param.kind == "dims" then return nil end
+  if param.required or without_preset[param.kind] then return nil end
   if param.kind == "flag" then return tostring(param.preset ~= 0) end
   if param.kind == "choice" then
     local n = 0
@@ -95,9 +99,12 @@ local function op_signature(op)
 end
 
 local function write_ops(out)
-  out:write("Each op is a function `lurn.NAME(x, …)` and a method `x:NAME(…)`. Arguments are positional; a trailing table\n",
-    "gives them by name: `x:sum{dim = 1, keepdim = true}`. Dimensions and positions count from 1, or from -1 at the end.\n",
-    "Where it says so, `x:NAME_(…)` writes the result into x.\n\n")
+  out:write [[
+Each op is a function `lurn.NAME(x, …)` and a method `x:NAME(…)`. Arguments are positional; a trailing table gives
+them by name: `x:sum{dim = 1, keepdim = true}`. Dimensions and positions count from 1, or from -1 at the end. Where it
+says so, `x:NAME_(…)` writes the result into x.
+
+]]
   for _, op in ipairs(core.op_list()) do
     local signature, outputs = op_signature(op)
     out:write(("### %s → %s\n\n%s"):format(signature, outputs, op.doc:gsub("\n", "\n\n"):gsub("\n\n", "  \n")))
@@ -116,7 +123,8 @@ local function write_types(out)
     local inputs, outputs = split_params(op)
     local annotations, list = {}, {}
     for _, param in ipairs(inputs) do
-      annotations[#annotations + 1] = ("---@param %s%s %s"):format(param.name, param.required and "" or "?", type_of(param))
+      local mark = param.required and "" or "?"
+      annotations[#annotations + 1] = ("---@param %s%s %s"):format(param.name, mark, type_of(param))
       list[#list + 1] = param.name
     end
     local returns = {}
@@ -216,7 +224,7 @@ local function write_file(out, path)
         if variable then file_names[variable] = block.class:gsub("^lurn%.", "") end
         if variable == "methods" then file_names[variable] = nil end
         if #block.text > 0 or #block.fields > 0 then write_entry(out, class_title(block), block) end
-      elseif owner and public_name(file_names, owner) and not name:match "^_" then
+      elseif owner and public_name(file_names, owner) and not name:match "^_" and name ~= "init" then
         write_entry(out, public_name(file_names, owner) .. mark .. name .. (args or ""), block)
       end
       lines = {}
@@ -226,7 +234,8 @@ local function write_file(out, path)
 end
 
 local function write_reference(out)
-  out:write("# lurn from Lua\n\nMade from the sources by `make docs`. N, T, D, H, C are batch, time, input, hidden and classes.\n")
+  out:write("# lurn from Lua\n\nMade from the sources by `make docs`. ",
+    "N, T, D, H, C are batch, time, input, hidden and classes.\n")
   for _, section in ipairs(sections) do
     out:write("\n## ", section[1], "\n\n")
     if section[2] then

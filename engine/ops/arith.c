@@ -22,7 +22,7 @@ static lurn_status binary(lurn__call *call, lurn__binary kind, lurn_tensor *a, l
 
 /* In place the result keeps the target's dtype, as long as no float is squeezed into integers. */
 static lurn_dtype result_dtype(const lurn__call *call, const lurn_tensor *a, const lurn_tensor *b) {
-  lurn_dtype dtype = lurn__promote(a->dtype, a->weak, b->dtype, b->weak);
+  lurn_dtype dtype = lurn__common_dtype(a, b);
   bool same_kind = lurn_dtype_is_float(dtype) == lurn_dtype_is_float(a->dtype);
   return call->inplace && same_kind && a->dtype != LURN_BOOL ? a->dtype : dtype;
 }
@@ -291,7 +291,15 @@ static lurn_status floor_divide_forward(lurn__call *call) {
   return binary(call, LURN__BINARY_FLOOR_DIVIDE, args->a, args->b, result_dtype(call, args->a, args->b));
 }
 
+/* Flat between its steps.  Told to the graph, so that writing in place is refused where it must be. */
+static lurn_status floor_divide_backward(lurn__grad_call *grad) {
+  for (int i = 0; i < 2; i++)
+    if (grad->need[i]) LURN__TRY(lurn__zeros_like_meta(grad->ctx, &grad->in[i], &grad->grad_in[i]));
+  return LURN_OK;
+}
+
 const lurn__op lurn__op_floor_divide = {
     .forward = floor_divide_forward,
+    .backward = floor_divide_backward,
     .doc = "floor(a / b), elementwise, as Lua's //.\nBroadcasting and dtypes as for add; integers by 0 give 0; not defined "
-           "for bool; not differentiable."};
+           "for bool. Gradient 0."};

@@ -14,8 +14,18 @@ static lurn_status run_binary(lurn__call *call, lurn__binary_fn *fn, lurn_tensor
   return LURN_OK;
 }
 
+/* A plain number that the other side's integers cannot hold, such as 300 beside uint8. */
+static bool is_too_large(const lurn_tensor *number, lurn_dtype dtype) {
+  int64_t value, held;
+  if (!number->weak || lurn_dtype_is_float(dtype)) return false;
+  value = lurn__load_int(number->dtype, lurn__tensor_ptr(number));
+  lurn__store_int(dtype, &held, value);
+  return lurn__load_int(dtype, &held) != value;
+}
+
 static lurn_status compare(lurn__call *call, lurn__compare kind, lurn_tensor *a, lurn_tensor *b) {
-  lurn_dtype dtype = lurn__promote(a->dtype, a->weak, b->dtype, b->weak);
+  lurn_dtype dtype = lurn__common_dtype(a, b);
+  if (is_too_large(a, dtype) || is_too_large(b, dtype)) dtype = LURN_INT64;
   return run_binary(call, lurn__kernels_of(call->ctx)->elementwise->compare[kind][dtype], a, b, dtype);
 }
 

@@ -176,7 +176,7 @@ static lurn_status choose(lurn__call *call, lurn_tensor *condition, lurn_tensor 
 
 static lurn_status where_forward(lurn__call *call) {
   const struct lurn__where_args *args = call->args;
-  lurn_dtype dtype = lurn__promote(args->a->dtype, args->a->weak, args->b->dtype, args->b->weak);
+  lurn_dtype dtype = lurn__common_dtype(args->a, args->b);
   if (args->a->weak && args->b->weak && lurn_dtype_is_float(dtype)) dtype = LURN_FLOAT32;
   LURN__TRY(lurn__save_in(call, 0, args->condition));
   return choose(call, args->condition, args->a, args->b, dtype);

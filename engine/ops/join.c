@@ -132,9 +132,9 @@ lurn_status lurn__indices(lurn_ctx *ctx, const char *who, lurn_tensor *index, in
   LURN__TRY(lurn__to(ctx, index, LURN_INT64, &result));
   int64_t *values = lurn__i64(result), n = lurn__numel(result);
   for (int64_t i = 0; i < n; i++) {
-    values[i] -= base;
+    int64_t given = values[i];
+    values[i] = (int64_t)((uint64_t)given - (uint64_t)base);
     if ((uint64_t)values[i] < (uint64_t)size) continue;
-    int64_t given = values[i] + base;
     lurn_release(result);
     return lurn__fail(ctx, LURN_EINDEX, "%s: index %lld; expected %lld..%lld", who, (long long)given, (long long)base,
                       (long long)(size - 1 + base));

@@ -17,11 +17,8 @@ void lurn__loop_begin(lurn__loop *loop, lurn_tensor *target) {
 }
 
 static void add_constant(lurn__loop *loop, const lurn_tensor *t, lurn_dtype dtype) {
-  int i = loop->count++;
-  if (lurn_dtype_is_float(t->dtype))
-    lurn__store(dtype, &loop->constant[i], lurn__load(t->dtype, lurn__tensor_ptr(t)));
-  else
-    lurn__store_int(dtype, &loop->constant[i], lurn__load_int(t->dtype, lurn__tensor_ptr(t)));
+  int i = loop->count++; /* converted by the kernel that converts many, so that both agree on what does not fit */
+  lurn__kernels_of(t->ctx)->elementwise->cast[t->dtype][dtype](1, lurn__tensor_ptr(t), 1, &loop->constant[i], 1);
   loop->data[i] = (char *)&loop->constant[i];
   loop->width[i] = lurn_dtype_size(dtype);
   memset(loop->stride[i], 0, sizeof loop->stride[i]);

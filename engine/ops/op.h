@@ -162,13 +162,16 @@ lurn_status lurn__op_fail(lurn__call *call, lurn_status status, const char *fmt,
 /* Output i of the given dtype and shape: new memory, or for an in-place call the first input, which must be just that. */
 lurn_status lurn__out(lurn__call *call, int i, lurn_dtype dtype, const lurn__shape *shape);
 /* Keeps a tensor for backward in saved[slot]; nothing happens unless the call is recorded.  _out for tensors that this call
- * fills itself. */
+ * fills itself; an input that the call is about to overwrite in place is copied. */
 lurn_status lurn__save_in(lurn__call *call, int slot, lurn_tensor *t);
 lurn_status lurn__save_out(lurn__call *call, int slot, lurn_tensor *t);
 /* The kernels of the context's instruction set. */
 static inline const lurn__kernels *lurn__kernels_of(const lurn_ctx *ctx) { return lurn__kernels_for(ctx->isa); }
 /* Fails unless t is float32 or float64. */
 lurn_status lurn__need_float(lurn__call *call, const lurn_tensor *t, const char *what);
+/* The dtype that two operands promote to.  As in PyTorch a tensor without dimensions changes the dtype of one with dimensions only
+ * from bool to integer and from integer to float. */
+lurn_dtype lurn__common_dtype(const lurn_tensor *a, const lurn_tensor *b);
 /* t itself (retained) when it is contiguous and of the dtype, else a converted copy. */
 lurn_status lurn__as_contiguous(lurn_ctx *ctx, lurn_tensor *t, lurn_dtype dtype, lurn_tensor **out);
 /* Writes "(2, 3)" for messages. */

@@ -87,7 +87,7 @@ static lurn_status run(lurn__call *call, lurn_tensor **out) {
     lurn__op_inputs(call->info, call->args, call->in);
     LURN__TRY(lurn__op_forward(call));
   } else {
-    size_t n = (size_t)call->n_in, bytes = n * (sizeof *call->in + sizeof(bool));
+    size_t n = (size_t)call->n_in, bytes = n * (sizeof(lurn_tensor *) + sizeof(bool));
     call->in = lurn__alloc_zeroed(ctx, bytes);
     if (call->in == NULL) return LURN_ENOMEM;
     call->need = (const bool *)(call->in + n);
@@ -146,8 +146,9 @@ lurn_status lurn__out(lurn__call *call, int i, lurn_dtype dtype, const lurn__sha
 static lurn_status save(lurn__call *call, int slot, lurn_tensor *t, bool is_output) {
   if (!call->recording) return LURN_OK;
   lurn__saved *saved = &call->saved[slot];
-  LURN__TRY(lurn__tensor_alias(t, &saved->tensor));
-  saved->version = t->storage->version;
+  bool overwritten = call->inplace && !is_output && t->storage == call->in[0]->storage;
+  LURN__TRY(overwritten ? lurn__clone(call->ctx, t, &saved->tensor) : lurn__tensor_alias(t, &saved->tensor));
+  saved->version = saved->tensor->storage->version;
   saved->is_output = is_output;
   return LURN_OK;
 }
@@ -158,6 +159,15 @@ lurn_status lurn__save_out(lurn__call *call, int slot, lurn_tensor *t) { return 
 lurn_status lurn__need_float(lurn__call *call, const lurn_tensor *t, const char *what) {
   if (lurn_dtype_is_float(t->dtype)) return LURN_OK;
   return lurn__op_fail(call, LURN_EDTYPE, "%s is %s; expected float32 or float64", what, lurn_dtype_name(t->dtype));
+}
+
+static int kind_of(lurn_dtype dtype) { return dtype == LURN_BOOL ? 0 : lurn_dtype_is_float(dtype) ? 2 : 1; }
+
+lurn_dtype lurn__common_dtype(const lurn_tensor *a, const lurn_tensor *b) {
+  lurn_dtype dtype = lurn__promote(a->dtype, a->weak, b->dtype, b->weak);
+  if (a->weak || b->weak || (a->shape.ndim == 0) == (b->shape.ndim == 0)) return dtype;
+  lurn_dtype firm = a->shape.ndim == 0 ? b->dtype : a->dtype;
+  return kind_of(dtype) > kind_of(firm) ? dtype : firm;
 }
 
 lurn_status lurn__as_contiguous(lurn_ctx *ctx, lurn_tensor *t, lurn_dtype dtype, lurn_tensor **out) {

@@ -1,6 +1,6 @@
 ---@meta lurn.core
---- What the C half defines, for editors and for the reference.  Ops are described by the registry (lurn.op_list()) and are not
---- repeated here.
+--- What the C half defines, for editors and for the reference.  Ops are described by the registry (lurn.op_list()) and
+--- are not repeated here.
 
 ---@alias lurn.dtype "float32"|"float64"|"int64"|"int32"|"uint8"|"bool"
 ---@class lurn.CreateOptions
@@ -9,7 +9,7 @@
 
 local core = {}
 ---@class lurn.Tensor
-local methods = {}
+local methods = {} -- luacheck: ignore methods
 
 -- ---- Making tensors ---------------------------------------------------------------------------
 
@@ -41,7 +41,8 @@ function core.empty(...) end
 ---@return lurn.Tensor
 function core.full(shape, value, options) end
 
---- arange(last), arange(first, last [, step]): last is included, as in Lua's for.  int64 when all are integers, else float32.
+--- arange(last), arange(first, last [, step]): last is included, as in Lua's for.  int64 when all are integers, else
+--- float32.
 ---@param first number
 ---@param last number?
 ---@param step number? default 1
@@ -212,7 +213,7 @@ function core.set_grad_enabled(flag) end
 ---@return boolean
 function core.grad_enabled() end
 
---- An empty recording, to be passed to lurn.rnn, lurn.lstm or lurn.gru: fields gates, cell, hidden, grad_hidden, grad_cell.
+--- An empty recording, to be passed to lurn.rnn, lurn.lstm or lurn.gru.
 ---@return lurn.Record
 function core.record() end
 
