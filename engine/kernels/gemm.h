@@ -40,7 +40,7 @@ typedef struct lurn__gemm {
    * once, fill one B. */
   void (*pack)(int64_t k, int64_t n, lurn__matrix b, int64_t first, int64_t last, void *packed);
 
-  /* Bytes of scratch for run_packed: at most 1 MiB. */
+  /* Bytes of scratch for run_packed: at most 1 MiB, and no less for larger sizes. */
   size_t (*packed_scratch)(int64_t m, int64_t k);
 
   /* C = A . B, or C += A . B when accumulate, for A (m, k), B (k, n) as packed by pack, and of C the columns
@@ -48,7 +48,7 @@ typedef struct lurn__gemm {
   void (*run_packed)(int64_t m, int64_t n, int64_t k, lurn__matrix a, const void *packed, int64_t first, int64_t last,
                      void *c, int64_t ldc, bool accumulate, void *scratch);
 
-  /* Bytes of scratch for run: at most 2 MiB. */
+  /* Bytes of scratch for run: at most 2 MiB, and no less for larger sizes. */
   size_t (*scratch)(int64_t m, int64_t n, int64_t k);
 
   /* C = A . B, or C += A . B when accumulate, with B (k, n) as it is.  C must not overlap A or B. */

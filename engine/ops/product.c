@@ -6,7 +6,7 @@
 #include "core/threads.h"
 
 /* Multiply-adds below which threads cost more than they bring. */
-#define SMALL_PRODUCT ((int64_t)1 << 18)
+#define SMALL_PRODUCT ((int64_t)1 << 21)
 
 typedef struct product {
   const lurn__gemm *gemm;

@@ -1,6 +1,8 @@
 /* What forward and backward of recurrent layers share. */
 #include "ops/recurrent.h"
 
+#include <stdatomic.h>
+
 #include "core/threads.h"
 #include "ops/product.h"
 
@@ -49,49 +51,165 @@ bool lurn__next_run(const lurn__sequence *s, int64_t t, int64_t last, int64_t *f
   return *from < *to;
 }
 
-/* ---- Threads ----------------------------------------------------------------------------------------------- */
+/* ---- Teams ------------------------------------------------------------------------------------------------- */
 
-/* Multiply-adds of a chunk below which one thread is quicker, and bytes of weights that pay for a meeting at every step. */
-#define SMALL_CHUNK ((double)(1 << 18))
-#define LARGE_WEIGHTS ((double)(1 << 19))
+/* Multiply-adds below which one thread is quicker than waking another; in one step, below which a meeting does not pay. */
+#define SMALL_WALK 0x1p22
+#define SMALL_STEP 0x1p17
+/* Bytes of recurrent weights that stay in a core's second-level cache from step to step. */
+#define CACHED_WEIGHTS 0x1p20
+/* Units of a step that one thread takes as fast as two. */
+enum { FEW_UNITS = 4096 };
 
-lurn__cut lurn__cut_rows(const lurn__sequence *s) {
-  int64_t threads = s->ctx->num_threads;
-  double weights = (double)s->rows * (double)s->H;
-  if (threads == 1 || weights * (double)s->chunk * (double)s->N < SMALL_CHUNK) return (lurn__cut){1, false};
-  if (s->N < 4 * threads && weights * (double)s->width >= LARGE_WEIGHTS) return (lurn__cut){1, true};
-  int64_t tasks = s->N / 2 < threads ? s->N / 2 : threads; /* one row costs as much as two */
-  return (lurn__cut){tasks > 1 ? tasks : 1, false};
+/* By rows, threads need not meet.  But where the weights of all rows exceed a core's cache, or there are too few rows for all
+ * threads (one costs as much as four), a step is cut by columns of the product, and each thread keeps its part of the weights. */
+void lurn__team_init(lurn__team *team, const lurn__sequence *s) {
+  double weights = (double)s->rows * (double)s->H, step = weights * (double)s->N;
+  double walk = (double)s->rows * (double)(s->D + s->H) * (double)s->N * (double)s->T;
+  int64_t threads = s->ctx->num_threads, tasks = s->N / 2 < threads ? s->N / 2 : threads;
+  *team = (lurn__team){.s = s, .threads = 1, .tasks = 1};
+  if (threads == 1 || walk < SMALL_WALK) return;
+  team->threads = threads;
+  bool few_rows = s->N<4 * threads, large = weights * (double)s->width> CACHED_WEIGHTS;
+  team->by_step = (few_rows || large) && step >= SMALL_STEP;
+  if (!team->by_step && tasks > 1) team->tasks = tasks;
 }
 
-typedef struct column_product {
-  const lurn__packed *p;
-  int64_t m, n, k;
-  lurn__matrix a;
-  const void *packed;
+static void *moved(void *rows, int64_t bytes) { return rows ? (char *)rows + bytes : NULL; }
+static const void *moved_const(const void *rows, int64_t bytes) { return rows ? (const char *)rows + bytes : NULL; }
+
+typedef struct step_rows {
+  const lurn__team *team;
+  lurn__step_fn *fn;
+  const lurn__step *step;
+} step_rows;
+
+static void step_task(void *arg, int64_t task, int thread) {
+  (void)thread;
+  const step_rows *all = arg;
+  const lurn__sequence *s = all->team->s;
+  int64_t threads = s->ctx->num_threads, first = task * all->step->n / threads;
+  int64_t state = first * s->H * s->width, gates = first * s->rows * s->width;
+  lurn__step part = *all->step;
+  part.n = (task + 1) * all->step->n / threads - first;
+  part.gates = moved(part.gates, gates);
+  part.recurrent = moved(part.recurrent, state);
+  part.hidden_before = moved_const(part.hidden_before, state);
+  part.cell_before = moved_const(part.cell_before, state);
+  part.hidden = moved(part.hidden, state);
+  part.cell = moved(part.cell, state);
+  part.dhidden = moved(part.dhidden, state);
+  part.dcell = moved(part.dcell, state);
+  part.dcell_total = moved(part.dcell_total, state);
+  part.dgates = moved(part.dgates, gates);
+  part.drecurrent = moved(part.drecurrent, state);
+  if (part.n > 0) all->fn(s->cells, &part);
+}
+
+void lurn__run_step(const lurn__team *team, lurn__step_fn *fn, const lurn__step *step) {
+  step_rows all = {team, fn, step};
+  if (team->by_step && step->n * step->h > FEW_UNITS)
+    lurn__parallel(team->s->ctx, team->s->ctx->num_threads, step_task, &all);
+  else fn(team->s->cells, step);
+}
+
+/* ---- Weights ----------------------------------------------------------------------------------------------- */
+
+/* Elements that one thread packs before another is awake. */
+enum { FEW_ELEMENTS = 1 << 17 };
+
+int64_t lurn__weight_init(const lurn__sequence *s, lurn__weight *w, int64_t k, int64_t n, lurn__matrix b, bool once) {
+  *w = (lurn__weight){.k = k, .n = n, .b = b, .once = once};
+  return once ? 0 : s->gemm->packed_size(k, n) * s->width;
+}
+
+typedef struct packing {
+  const lurn__sequence *s;
+  const lurn__weight *w;
+  int64_t tasks;
+} packing;
+
+int64_t lurn__part_column(const lurn__sequence *s, int64_t n, int64_t part, int64_t parts) {
+  int64_t panel = s->gemm->panel, panels = (n + panel - 1) / panel, column = part * panels / parts * panel;
+  return column < n ? column : n;
+}
+
+static void pack_task(void *arg, int64_t task, int thread) {
+  (void)thread;
+  const packing *p = arg;
+  const lurn__weight *w = p->w;
+  int64_t first = lurn__part_column(p->s, w->n, task, p->tasks),
+          last = lurn__part_column(p->s, w->n, task + 1, p->tasks);
+  p->s->gemm->pack(w->k, w->n, w->b, first, last, w->packed);
+}
+
+void lurn__weight_pack(const lurn__sequence *s, const lurn__weight *w) {
+  packing p = {s, w, w->k * w->n > FEW_ELEMENTS ? s->ctx->num_threads : 1};
+  if (!w->once) lurn__parallel(s->ctx, p.tasks, pack_task, &p);
+}
+
+size_t lurn__weight_scratch(const lurn__sequence *s, const lurn__weight *w, int64_t m) {
+  return w->once ? s->gemm->scratch(m, w->n, w->k) : s->gemm->packed_scratch(m, w->k);
+}
+
+void lurn__weight_multiply(const lurn__sequence *s, const lurn__weight *w, int64_t m, const void *a, int64_t lda,
+                           int64_t first, int64_t last, void *c, int64_t ldc, bool accumulate, void *scratch) {
+  lurn__matrix left = {a, lda, 1};
+  if (!w->once) {
+    s->gemm->run_packed(m, w->n, w->k, left, w->packed, first, last, c, ldc, accumulate, scratch);
+  } else {
+    lurn__matrix b = {(const char *)w->b.data + first * w->b.col * s->width, w->b.row, w->b.col};
+    s->gemm->run(m, last - first, w->k, left, b, (char *)c + first * s->width, ldc, accumulate, scratch);
+  }
+}
+
+typedef struct product {
+  const lurn__team *team;
+  const lurn__weight *w;
+  int64_t m;
+  const void *a;
+  int64_t lda;
   void *c;
   int64_t ldc;
   bool accumulate;
-  int64_t tasks;
-} column_product;
+} product;
 
-static void run_columns(const column_product *q, int64_t first, int64_t last, int thread) {
-  char *scratch = q->p->scratch + (size_t)thread * q->p->scratch_bytes;
-  q->p->s->gemm->run_packed(q->m, q->n, q->k, q->a, q->packed, first, last, q->c, q->ldc, q->accumulate, scratch);
+static void run_columns(const product *p, int64_t first, int64_t last, int thread) {
+  char *scratch = p->team->scratch + (size_t)thread * p->team->scratch_bytes;
+  lurn__weight_multiply(p->team->s, p->w, p->m, p->a, p->lda, first, last, p->c, p->ldc, p->accumulate, scratch);
 }
 
-static void column_task(void *arg, int64_t task, int thread) {
-  const column_product *q = arg;
-  int64_t panel = q->p->s->gemm->panel, panels = (q->n + panel - 1) / panel;
-  int64_t first = task * panels / q->tasks * panel, last = (task + 1) * panels / q->tasks * panel;
-  run_columns(q, first, last < q->n ? last : q->n, thread);
+typedef struct shared_product {
+  const product *p;
+  int64_t parts;
+  atomic_bool taken[LURN__MAX_THREADS];
+} shared_product;
+
+/* A part that nobody has; the thread's own, which its cache may still hold, if possible. */
+static int64_t take_part(shared_product *shared, int thread) {
+  int64_t part = thread % shared->parts;
+  while (atomic_exchange_explicit(&shared->taken[part], true, memory_order_relaxed)) part = (part + 1) % shared->parts;
+  return part;
 }
 
-void lurn__packed_product(const lurn__packed *p, int thread, int64_t m, int64_t n, int64_t k, const void *a,
-                          int64_t lda, const void *packed, void *c, int64_t ldc, bool accumulate) {
-  column_product q = {p, m, n, k, {a, lda, 1}, packed, c, ldc, accumulate, p->s->ctx->num_threads};
-  if (p->cut.by_columns) lurn__parallel(p->s->ctx, q.tasks, column_task, &q);
-  else run_columns(&q, 0, n, thread);
+static void product_task(void *arg, int64_t task, int thread) {
+  (void)task;
+  shared_product *shared = arg;
+  const product *p = shared->p;
+  int64_t part = take_part(shared, thread);
+  run_columns(p, lurn__part_column(p->team->s, p->w->n, part, shared->parts),
+              lurn__part_column(p->team->s, p->w->n, part + 1, shared->parts), thread);
+}
+
+void lurn__weight_product(const lurn__team *team, int thread, const lurn__weight *w, int64_t m, const void *a,
+                          int64_t lda, void *c, int64_t ldc, bool accumulate) {
+  product p = {team, w, m, a, lda, c, ldc, accumulate};
+  if (!team->by_step) {
+    run_columns(&p, 0, w->n, thread);
+    return;
+  }
+  shared_product shared = {.p = &p, .parts = team->s->ctx->num_threads};
+  lurn__parallel(team->s->ctx, shared.parts, product_task, &shared);
 }
 
 /* ---- Memory ------------------------------------------------------------------------------------------------ */

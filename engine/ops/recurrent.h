@@ -25,14 +25,16 @@ typedef struct lurn__step {
   void *dhidden, *dcell, *dcell_total, *dgates, *drecurrent; /* backward only */
 } lurn__step;
 
+typedef void lurn__step_fn(const lurn__cells *cells, const lurn__step *step);
+
 typedef struct lurn__cell {
   int64_t gates;      /* weights have gates * H rows */
   bool keeps_gates;   /* backward needs the activated gates */
   bool has_cell;      /* there is a cell state c: LSTM */
   bool has_recurrent; /* the last gate's recurrent part is kept apart from its input part: GRU */
-  void (*forward)(const lurn__cells *cells, const lurn__step *step);
+  lurn__step_fn *forward;
   /* Leaves in dhidden what reaches the former hidden state directly, where has_recurrent; else it may leave anything. */
-  void (*backward)(const lurn__cells *cells, const lurn__step *step);
+  lurn__step_fn *backward;
 } lurn__cell;
 
 /* ---- Layers ------------------------------------------------------------------------------------------------ */
@@ -127,24 +129,45 @@ static inline bool lurn__row_active(const lurn__sequence *s, int64_t t, int64_t 
 /* Finds the next run [*from, *to) of active rows at or after *to and before last; false when there is none. */
 bool lurn__next_run(const lurn__sequence *s, int64_t t, int64_t last, int64_t *from, int64_t *to);
 
-/* How the rows are cut for threads: so many tasks, each of all steps; or by columns within each step when by_columns. */
-typedef struct lurn__cut {
-  int64_t tasks;
-  bool by_columns;
-} lurn__cut;
-lurn__cut lurn__cut_rows(const lurn__sequence *s);
+/* A matrix B (k, n) of weights.  Used once, it is not packed beforehand, but read as it lies. */
+typedef struct lurn__weight {
+  int64_t k, n;
+  lurn__matrix b;
+  bool once;
+  char *packed; /* set by the caller, who has the memory */
+} lurn__weight;
 
-/* Packed weights and scratch for products with them. */
-typedef struct lurn__packed {
+/* The team that walks: rows are cut into so many tasks, each of all steps; or there is one, and each step is cut. */
+typedef struct lurn__team {
   const lurn__sequence *s;
-  lurn__cut cut;
+  int64_t threads; /* worth using at all */
+  int64_t tasks;
+  bool by_step;
   char *scratch;
   size_t scratch_bytes; /* per thread */
-} lurn__packed;
+} lurn__team;
+void lurn__team_init(lurn__team *team, const lurn__sequence *s);
+/* Rows of a task. */
+static inline int64_t lurn__team_row(const lurn__team *team, int64_t task) { return task * team->s->N / team->tasks; }
 
-/* C (m, n) = or += A (m, k; row-major, row stride lda) . packed (k, n), by this thread, or by all when the cut says by_columns. */
-void lurn__packed_product(const lurn__packed *p, int thread, int64_t m, int64_t n, int64_t k, const void *a,
-                          int64_t lda, const void *packed, void *c, int64_t ldc, bool accumulate);
+/* First column of a part, of so many that share n columns: parts meet at panels. */
+int64_t lurn__part_column(const lurn__sequence *s, int64_t n, int64_t part, int64_t parts);
+
+/* Sets the matrix; returns the bytes that packing it takes, which may be none. */
+int64_t lurn__weight_init(const lurn__sequence *s, lurn__weight *w, int64_t k, int64_t n, lurn__matrix b, bool once);
+/* Packs, over all threads, where that is wanted. */
+void lurn__weight_pack(const lurn__sequence *s, const lurn__weight *w);
+/* Bytes of scratch per thread for products of m rows with w. */
+size_t lurn__weight_scratch(const lurn__sequence *s, const lurn__weight *w, int64_t m);
+/* C (m, n) = or += A (m, k; row-major, row stride lda) . w, its columns first..last. */
+void lurn__weight_multiply(const lurn__sequence *s, const lurn__weight *w, int64_t m, const void *a, int64_t lda,
+                           int64_t first, int64_t last, void *c, int64_t ldc, bool accumulate, void *scratch);
+/* The same for all columns, by this thread, or by all when by_step. */
+void lurn__weight_product(const lurn__team *team, int thread, const lurn__weight *w, int64_t m, const void *a,
+                          int64_t lda, void *c, int64_t ldc, bool accumulate);
+
+/* The cell's arithmetic for a step, by this thread, or by all when by_step. */
+void lurn__run_step(const lurn__team *team, lurn__step_fn *fn, const lurn__step *step);
 
 /* Memory for several arrays in one: fills *slot of each, aligned to cache lines.  Belongs to temps. */
 typedef struct lurn__want {

@@ -31,10 +31,10 @@ static lurn_status check_lengths(lurn__call *call, const lurn_tensor *lengths, i
   for (int64_t n = 0; n < N; n++) {
     const char *at =
         (const char *)lurn__tensor_ptr(lengths) + n * lengths->stride[0] * (int64_t)lurn__tensor_width(lengths);
-    int64_t length = lurn__load_int(lengths->dtype, at);
+    int64_t length = lurn__load_int(lengths->dtype, at), position = n + call->ctx->index_base;
     if (length < 0 || length > T)
-      return lurn__op_fail(call, LURN_EVALUE, "lengths[%lld] is %lld, expected 0..%lld",
-                           (long long)(n + call->ctx->index_base), (long long)length, (long long)T);
+      return lurn__op_fail(call, LURN_EVALUE, "lengths[%lld] is %lld, expected 0..%lld", (long long)position,
+                           (long long)length, (long long)T);
   }
   return LURN_OK;
 }
@@ -69,9 +69,9 @@ static lurn_status check(lurn__call *call, const lurn__layer *layer, int64_t *hi
 
 typedef struct forward_run {
   lurn__sequence s;
-  lurn__packed packed;
-  const char *x, *h0;              /* contiguous; h0 NULL when it is zero */
-  char *w_ih, *w_hh, *w_recurrent; /* packed: (D, rows), (H, split), (H, rows - split) */
+  lurn__team team;
+  lurn__weight w_ih, w_hh, w_recurrent; /* transposes: (D, rows), (H, split), (H, rows - split) */
+  const char *x, *h0;                   /* contiguous; h0 NULL when it is zero */
   char *bias;
   lurn__track hidden, cell, recurrent;
   char *y; /* (T, N, H); the hidden track itself without lengths */
@@ -87,8 +87,7 @@ static char *gates_at(const forward_run *r, int64_t t, int64_t t_low, int64_t ro
 /* gates = x . w_ih^T for some rows from x and from gates on. */
 static void multiply_input(const forward_run *r, int thread, int64_t rows, int64_t x_row, char *gates) {
   const lurn__sequence *s = &r->s;
-  lurn__packed_product(&r->packed, thread, rows, s->rows, s->D, r->x + x_row * s->D * s->width, s->D, r->w_ih, gates,
-                       s->rows, false);
+  lurn__weight_product(&r->team, thread, &r->w_ih, rows, r->x + x_row * s->D * s->width, s->D, gates, s->rows, false);
 }
 
 /* The input's part of `count` steps from the i-th, rows first..last. */
@@ -117,17 +116,14 @@ static void take_step(const forward_run *r, int thread, int64_t i, int64_t low, 
     step.cell_before = lurn__track_before(s, &r->cell, i, from);
   }
   bool zero = i == 0 && r->h0 == NULL;
-  if (!zero)
-    lurn__packed_product(&r->packed, thread, n, s->split, s->H, step.hidden_before, s->H, r->w_hh, step.gates, s->rows,
-                         true);
+  if (!zero) lurn__weight_product(&r->team, thread, &r->w_hh, n, step.hidden_before, s->H, step.gates, s->rows, true);
   if (s->cell->has_recurrent) {
     step.recurrent = lurn__track_at(s, &r->recurrent, t, from);
     if (zero) memset(step.recurrent, 0, (size_t)(n * s->H * s->width));
     else
-      lurn__packed_product(&r->packed, thread, n, s->rows - s->split, s->H, step.hidden_before, s->H, r->w_recurrent,
-                           step.recurrent, s->H, false);
+      lurn__weight_product(&r->team, thread, &r->w_recurrent, n, step.hidden_before, s->H, step.recurrent, s->H, false);
   }
-  s->cell->forward(s->cells, &step);
+  lurn__run_step(&r->team, s->cell->forward, &step);
 }
 
 /* Rows of a track stay as they were. */
@@ -173,8 +169,7 @@ static void run_rows(const forward_run *r, int thread, int64_t first, int64_t la
 
 static void rows_task(void *arg, int64_t task, int thread) {
   const forward_run *r = arg;
-  int64_t tasks = r->packed.cut.tasks, N = r->s.N;
-  run_rows(r, thread, task * N / tasks, (task + 1) * N / tasks);
+  run_rows(r, thread, lurn__team_row(&r->team, task), lurn__team_row(&r->team, task + 1));
 }
 
 /* ---- Preparation ------------------------------------------------------------------------------------------- */
@@ -247,28 +242,42 @@ static lurn__track track(const lurn_tensor *kept_in, char *buffer, const char *i
   return (lurn__track){.data = lurn__tensor_ptr(kept_in), .columns = columns, .initial = initial};
 }
 
-static size_t larger(size_t a, size_t b) { return a > b ? a : b; }
+/* The transpose of rows first..last of a weight (rows, columns); returns the bytes it takes packed. */
+static int64_t transposed(const lurn__sequence *s, const lurn_tensor *w, int64_t first, int64_t last,
+                          lurn__weight *out) {
+  const char *data = (const char *)lurn__tensor_ptr(w) + first * w->stride[0] * s->width;
+  return lurn__weight_init(s, out, w->shape.size[1], last - first, (lurn__matrix){data, w->stride[1], w->stride[0]},
+                           s->T <= 1);
+}
+
+static size_t scratch_per_thread(const forward_run *r) {
+  const lurn__sequence *s = &r->s;
+  size_t input = lurn__weight_scratch(s, &r->w_ih, s->N * s->chunk), hidden = lurn__weight_scratch(s, &r->w_hh, s->N);
+  size_t recurrent = lurn__weight_scratch(s, &r->w_recurrent, s->N);
+  if (hidden < recurrent) hidden = recurrent;
+  return input > hidden ? input : hidden;
+}
 
 static lurn_status allocate(lurn__call *call, const lurn__layer *layer, const keepsakes *keep, forward_run *r) {
   const lurn__sequence *s = &r->s;
-  const lurn__gemm *g = s->gemm;
-  int64_t state = s->N * s->H * s->width, rest = s->rows - s->split, step = s->N * s->rows * s->width;
+  int64_t state = s->N * s->H * s->width, rest = s->rows - s->split;
   char *zeros, *hidden, *cell, *recurrent;
-  r->packed = (lurn__packed){.s = s, .cut = lurn__cut_rows(s)};
-  r->packed.scratch_bytes = larger(g->packed_scratch(s->N * s->chunk, s->D), g->packed_scratch(s->N, s->H));
   const lurn__want wants[] = {
-      {&r->w_ih, g->packed_size(s->D, s->rows) * s->width},
-      {&r->w_hh, g->packed_size(s->H, s->split) * s->width},
-      {&r->w_recurrent, g->packed_size(s->H, rest) * s->width},
+      {&r->w_ih.packed, transposed(s, layer->w_ih, 0, s->rows, &r->w_ih)},
+      {&r->w_hh.packed, transposed(s, layer->w_hh, 0, s->split, &r->w_hh)},
+      {&r->w_recurrent.packed, transposed(s, layer->w_hh, s->split, s->rows, &r->w_recurrent)},
       {&r->bias, (s->rows + rest) * s->width},
-      {&r->packed.scratch, (int64_t)r->packed.scratch_bytes * call->ctx->num_threads},
       {&zeros, state},
       {&hidden, keep->hidden ? 0 : state},
       {&cell, keep->cell || !s->cell->has_cell ? 0 : state},
       {&recurrent, keep->recurrent || !s->cell->has_recurrent ? 0 : state},
-      {&r->gates, keep->gates ? 0 : s->chunk * step},
+      {&r->gates, keep->gates ? 0 : s->chunk * s->N * s->rows * s->width},
   };
   LURN__TRY(lurn__workspace(call->ctx, &call->temps, wants, sizeof wants / sizeof wants[0]));
+  lurn__team_init(&r->team, s);
+  r->team.scratch_bytes = scratch_per_thread(r);
+  const lurn__want scratch = {&r->team.scratch, (int64_t)r->team.scratch_bytes * call->ctx->num_threads};
+  LURN__TRY(lurn__workspace(call->ctx, &call->temps, &scratch, 1));
   memset(zeros, 0, (size_t)state);
   const char *h0 = layer->h0 ? lurn__tensor_ptr(layer->h0) : zeros,
              *c0 = layer->c0 ? lurn__tensor_ptr(layer->c0) : zeros;
@@ -285,20 +294,13 @@ static lurn_status allocate(lurn__call *call, const lurn__layer *layer, const ke
   return LURN_OK;
 }
 
-/* The transpose of rows first..last of a weight (rows, columns). */
-static void pack_transposed(const forward_run *r, const lurn_tensor *w, int64_t first, int64_t last, char *packed) {
-  const char *data = (const char *)lurn__tensor_ptr(w) + first * w->stride[0] * r->s.width;
-  lurn__matrix b = {data, w->stride[1], w->stride[0]};
-  r->s.gemm->pack(w->shape.size[1], last - first, b, 0, last - first, packed);
-}
-
 /* Biases are summed where the products are; the recurrent part that is kept apart has its own. */
 static void prepare(const forward_run *r, const lurn__layer *layer) {
   const lurn__sequence *s = &r->s;
   int64_t rest = s->rows - s->split;
-  pack_transposed(r, layer->w_ih, 0, s->rows, r->w_ih);
-  pack_transposed(r, layer->w_hh, 0, s->split, r->w_hh);
-  if (rest > 0) pack_transposed(r, layer->w_hh, s->split, s->rows, r->w_recurrent);
+  lurn__weight_pack(s, &r->w_ih);
+  lurn__weight_pack(s, &r->w_hh);
+  lurn__weight_pack(s, &r->w_recurrent);
   memset(r->bias, 0, (size_t)((s->rows + rest) * s->width));
   if (layer->b_ih) s->cells->add_rows(1, s->rows, lurn__tensor_ptr(layer->b_ih), 0, r->bias);
   if (layer->b_hh == NULL) return;
@@ -345,7 +347,7 @@ lurn_status lurn__layer_forward(lurn__call *call, const lurn__layer *given) {
   LURN__TRY(allocate(call, &layer, &keep, &r));
   LURN__TRY(save_all(call, &layer, &keep));
   prepare(&r, &layer);
-  lurn__parallel(call->ctx, r.packed.cut.tasks, rows_task, &r);
+  lurn__parallel(call->ctx, r.team.tasks, rows_task, &r);
   copy_last(&r, &r.hidden, call->out[1]);
   if (r.s.cell->has_cell) copy_last(&r, &r.cell, call->out[2]);
   return layer.record ? record(call, layer.record, &keep) : LURN_OK;

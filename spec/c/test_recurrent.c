@@ -327,8 +327,11 @@ static void check_threads(sizes z, int threads) {
 TEST(threads_give_same_bits) {
   for (int cell = 0; cell < RNN_RELU; cell++)
     for (int variant = 0; variant < 4; variant++) {
-      check_threads((sizes){cell, 12, 37, 11, 24, true, true, variant & 1, variant & 2}, 3);
-      check_threads((sizes){cell, 6, 3, 5, 200, true, false, variant & 1, variant & 2}, 2); /* by columns */
+      bool lengths = variant & 1, reverse = variant & 2;
+      check_threads((sizes){cell, 40, 50, 24, 48, true, true, lengths, reverse}, 3); /* by rows, two chunks */
+      check_threads((sizes){cell, 12, 3, 5, 200, true, false, lengths, reverse}, 2); /* by step: few rows */
+      check_threads((sizes){cell, 4, 30, 5, 200, false, true, lengths, reverse}, 3); /* by step: large weights */
+      check_threads((sizes){cell, 1, 60, 300, 70, true, true, lengths, reverse}, 2); /* weights used once */
     }
 }
 

@@ -1,0 +1,59 @@
+/* Backward of recurrent layers, in two files: the recurrence, which goes through a chunk's steps from the last to the first and
+ * leaves the gradients of the gates' sums, and the products over all rows of the chunk that make gradients of input, weights
+ * and biases of them while they are in the cache. */
+#ifndef LURN_OPS_RECURRENT_BACKWARD_H
+#define LURN_OPS_RECURRENT_BACKWARD_H
+
+#include "ops/recurrent.h"
+
+/* Gradients of the op's inputs; NULL where not wanted. */
+typedef struct lurn__layer_gradients {
+  char *x, *w_ih, *w_hh, *b_ih, *b_hh, *h0, *c0;
+} lurn__layer_gradients;
+
+/* dw (rows, columns) += d^T . b over the n rows of a chunk from time t on, d (n, rows) being the gradients of the sums. */
+typedef struct lurn__outer {
+  int64_t t, n, columns;
+  const char *b;  /* (n, columns) */
+  char *packed;   /* room for b of any chunk */
+  char *dw;       /* NULL: not wanted */
+  bool recurrent; /* the gradients of w_hh, which differ from those of w_ih where has_recurrent */
+} lurn__outer;
+
+enum { LURN__OUTER_INPUT, LURN__OUTER_HIDDEN, LURN__OUTER_FIRST, LURN__OUTERS };
+
+typedef struct lurn__backward {
+  lurn__sequence s;
+  lurn__team team;
+  lurn__weight w_ih, w_hh, w_recurrent;       /* (rows, D), (split, H), (rows - split, H) */
+  lurn__track hidden, cell, gates, recurrent; /* as saved */
+  bool has_h0;
+  const char *x, *dy;                /* (T, N, D), (T, N, H) or NULL */
+  char *dhidden, *dcell;             /* (N, H): of the state after the step at hand, then of the one before */
+  char *dgates, *drecurrent;         /* (chunk, N, rows), (chunk, N, H): of the sums */
+  char *dhidden_total, *dcell_total; /* (T, N, H): for a recording, or NULL */
+  int64_t start, count;              /* steps of the chunk at hand */
+  lurn__outer outer[LURN__OUTERS];   /* with x, with the former hidden states, with the initial one */
+  lurn__layer_gradients out;
+} lurn__backward;
+
+/* The gradients of the gates' sums, rows from `row` on, at time t of the chunk. */
+static inline char *lurn__dgates_at(const lurn__backward *r, int64_t t, int64_t row) {
+  int64_t low = lurn__chunk_time(&r->s, r->start, r->count);
+  return r->dgates + ((t - low) * r->s.N + row) * r->s.rows * r->s.width;
+}
+static inline char *lurn__drecurrent_at(const lurn__backward *r, int64_t t, int64_t row) {
+  int64_t low = lurn__chunk_time(&r->s, r->start, r->count);
+  return r->drecurrent + ((t - low) * r->s.N + row) * r->s.H * r->s.width;
+}
+
+/* Memory for lurn__chunk_prepare and _products, from temps. */
+lurn_status lurn__chunk_allocate(lurn__backward *r, lurn__temps *temps);
+/* Work on the chunk at hand that does not wait for the recurrence, in lurn__chunk_tasks tasks. */
+void lurn__chunk_begin(lurn__backward *r);
+int64_t lurn__chunk_tasks(const lurn__backward *r);
+void lurn__chunk_prepare(const lurn__backward *r, int64_t task);
+/* Adds the chunk to the gradients, over all threads. */
+void lurn__chunk_products(lurn__backward *r);
+
+#endif

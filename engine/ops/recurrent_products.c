@@ -1,0 +1,143 @@
+/* Gradients of input, weights and biases from those of the gates' sums, chunk by chunk. */
+#include "core/threads.h"
+#include "ops/recurrent_backward.h"
+
+/* ---- The chunk at hand ------------------------------------------------------------------------------------- */
+
+static int64_t chunk_rows(const lurn__backward *r) { return r->count * r->s.N; }
+static int64_t first_time(const lurn__backward *r) { return lurn__chunk_time(&r->s, r->start, r->count); }
+
+lurn_status lurn__chunk_allocate(lurn__backward *r, lurn__temps *temps) {
+  const lurn__sequence *s = &r->s;
+  const lurn__gemm *g = s->gemm;
+  int64_t rows = s->chunk * s->N, longest = rows > s->rows ? rows : s->rows, tallest = longest;
+  size_t scratch = g->packed_scratch(tallest, longest), dx_scratch = lurn__weight_scratch(s, &r->w_ih, rows);
+  if (scratch < dx_scratch) scratch = dx_scratch;
+  lurn__outer *input = &r->outer[LURN__OUTER_INPUT], *hidden = &r->outer[LURN__OUTER_HIDDEN];
+  lurn__outer *first = &r->outer[LURN__OUTER_FIRST];
+  *input = (lurn__outer){.columns = s->D, .dw = r->out.w_ih};
+  *hidden = *first = (lurn__outer){.columns = s->H, .dw = r->out.w_hh, .recurrent = true};
+  if (scratch > r->team.scratch_bytes) r->team.scratch_bytes = scratch;
+  const lurn__want wants[] = {
+      {&input->packed, input->dw ? g->packed_size(rows, s->D) * s->width : 0},
+      {&hidden->packed, hidden->dw ? g->packed_size(rows, s->H) * s->width : 0},
+      {&first->packed, first->dw && r->has_h0 ? g->packed_size(s->N, s->H) * s->width : 0},
+      {&r->dgates, rows * s->rows * s->width},
+      {&r->drecurrent, s->cell->has_recurrent ? rows * s->H * s->width : 0},
+      {&r->team.scratch, (int64_t)r->team.scratch_bytes * s->ctx->num_threads},
+  };
+  return lurn__workspace(s->ctx, temps, wants, sizeof wants / sizeof wants[0]);
+}
+
+/* The former states of all steps lie together but that of the sequence's first step, which is by itself. */
+void lurn__chunk_begin(lurn__backward *r) {
+  const lurn__sequence *s = &r->s;
+  lurn__outer *input = &r->outer[LURN__OUTER_INPUT], *hidden = &r->outer[LURN__OUTER_HIDDEN];
+  lurn__outer *first = &r->outer[LURN__OUTER_FIRST];
+  int64_t i = r->start > 0 ? r->start : 1, count = r->start + r->count - i;
+  input->t = first_time(r);
+  input->n = chunk_rows(r);
+  input->b = r->x + input->t * s->N * s->D * s->width;
+  hidden->n = count * s->N;
+  if (count > 0) {
+    hidden->t = lurn__chunk_time(s, i, count);
+    hidden->b = lurn__track_at(s, &r->hidden, s->reverse ? hidden->t + 1 : hidden->t - 1, 0);
+  }
+  first->n = r->start == 0 && r->has_h0 ? s->N : 0;
+  first->t = lurn__step_time(s, 0);
+  first->b = r->hidden.initial;
+}
+
+/* ---- Packing ----------------------------------------------------------------------------------------------- */
+
+int64_t lurn__chunk_tasks(const lurn__backward *r) { return LURN__OUTERS * r->team.threads; }
+
+void lurn__chunk_prepare(const lurn__backward *r, int64_t task) {
+  const lurn__outer *outer = &r->outer[task / r->team.threads];
+  int64_t part = task % r->team.threads, first = lurn__part_column(&r->s, outer->columns, part, r->team.threads);
+  int64_t last = lurn__part_column(&r->s, outer->columns, part + 1, r->team.threads);
+  lurn__matrix b = {outer->b, outer->columns, 1};
+  if (outer->dw && outer->n > 0) r->s.gemm->pack(outer->n, outer->columns, b, first, last, outer->packed);
+}
+
+/* ---- Products ---------------------------------------------------------------------------------------------- */
+
+/* Rows first..last of dw += d^T . b, d given from the column that row `first` takes. */
+static void multiply_rows(const lurn__backward *r, const lurn__outer *outer, int64_t first, int64_t last, const char *d,
+                          int64_t ldd, char *scratch) {
+  const lurn__sequence *s = &r->s;
+  char *dw = outer->dw + first * outer->columns * s->width;
+  s->gemm->run_packed(last - first, outer->columns, outer->n, (lurn__matrix){d, 1, ldd}, outer->packed, 0,
+                      outer->columns, dw, outer->columns, true, scratch);
+}
+
+/* Where rows first..last of the weights of the recurrent side part: below from dgates, from there on from drecurrent. */
+static int64_t parting(const lurn__sequence *s, int64_t first, int64_t last) {
+  return last < s->split ? last : first > s->split ? first : s->split;
+}
+
+static void outer_rows(const lurn__backward *r, const lurn__outer *outer, int64_t first, int64_t last, char *scratch) {
+  const lurn__sequence *s = &r->s;
+  int64_t middle = outer->recurrent ? parting(s, first, last) : last;
+  multiply_rows(r, outer, first, middle, lurn__dgates_at(r, outer->t, 0) + first * s->width, s->rows, scratch);
+  if (middle < last)
+    multiply_rows(r, outer, middle, last, lurn__drecurrent_at(r, outer->t, 0) + (middle - s->split) * s->width, s->H,
+                  scratch);
+}
+
+/* Sums over the chunk's rows. */
+static void bias_rows(const lurn__backward *r, int64_t first, int64_t last) {
+  const lurn__sequence *s = &r->s;
+  int64_t n = chunk_rows(r), middle = parting(s, first, last);
+  const char *dgates = r->dgates + first * s->width;
+  if (r->out.b_ih) s->cells->add_rows(n, last - first, dgates, s->rows, r->out.b_ih + first * s->width);
+  if (r->out.b_hh == NULL) return;
+  s->cells->add_rows(n, middle - first, dgates, s->rows, r->out.b_hh + first * s->width);
+  if (middle < last)
+    s->cells->add_rows(n, last - middle, r->drecurrent + (middle - s->split) * s->width, s->H,
+                       r->out.b_hh + middle * s->width);
+}
+
+static void input_rows(const lurn__backward *r, int64_t first, int64_t last, char *scratch) {
+  const lurn__sequence *s = &r->s;
+  char *dx = r->out.x + (first_time(r) * s->N + first) * s->D * s->width;
+  lurn__weight_multiply(s, &r->w_ih, last - first, r->dgates + first * s->rows * s->width, s->rows, 0, s->D, dx, s->D,
+                        false, scratch);
+}
+
+/* The tasks: bands of rows of the weights, then of the input. */
+typedef struct bands {
+  lurn__backward *r;
+  int64_t weights, weight_rows, inputs, input_rows; /* number of bands and their height */
+} bands;
+
+static void band_task(void *arg, int64_t task, int thread) {
+  const bands *b = arg;
+  const lurn__backward *r = b->r;
+  char *scratch = r->team.scratch + (size_t)thread * r->team.scratch_bytes;
+  if (task >= b->weights) {
+    int64_t first = (task - b->weights) * b->input_rows, last = first + b->input_rows, all = chunk_rows(r);
+    input_rows(r, first, last < all ? last : all, scratch);
+    return;
+  }
+  int64_t first = task * b->weight_rows, last = first + b->weight_rows;
+  if (last > r->s.rows) last = r->s.rows;
+  for (int i = 0; i < LURN__OUTERS; i++)
+    if (r->outer[i].dw && r->outer[i].n > 0) outer_rows(r, &r->outer[i], first, last, scratch);
+  bias_rows(r, first, last);
+}
+
+/* Height of bands, some for each thread, so that threads of different pace end together. */
+static int64_t band_height(const lurn__backward *r, int64_t rows, int64_t per_thread) {
+  int64_t count = r->team.threads > 1 ? per_thread * r->team.threads : 1, tile = r->s.gemm->tile;
+  int64_t height = (rows + count - 1) / count;
+  return height > 0 ? (height + tile - 1) / tile * tile : tile;
+}
+
+void lurn__chunk_products(lurn__backward *r) {
+  bands b = {.r = r, .weight_rows = band_height(r, r->s.rows, 2), .input_rows = band_height(r, chunk_rows(r), 4)};
+  bool weights = r->out.w_ih || r->out.w_hh || r->out.b_ih || r->out.b_hh;
+  if (weights) b.weights = (r->s.rows + b.weight_rows - 1) / b.weight_rows;
+  if (r->out.x) b.inputs = (chunk_rows(r) + b.input_rows - 1) / b.input_rows;
+  lurn__parallel(r->s.ctx, b.weights + b.inputs, band_task, &b);
+}
