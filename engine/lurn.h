@@ -96,14 +96,14 @@ typedef enum lurn_isa { LURN_ISA_SCALAR = 0, LURN_ISA_AVX2, LURN_ISA_AVX512, LUR
 typedef struct lurn_config {
   lurn_alloc_fn alloc; /* NULL: malloc and free */
   void *alloc_ud;
-  int num_threads;      /* 0: LURN_NUM_THREADS, else the number of cores this process may run on */
-  lurn_isa max_isa;     /* cap on the instruction set; 0 with isa_set false: the best the CPU has */
-  bool isa_set;         /* true: honour max_isa */
-  bool use_blas;        /* general matrix products by the BLAS library, which is otherwise done only where the engine has no
+  int num_threads;  /* 0: LURN_NUM_THREADS, else the number of cores this process may run on */
+  lurn_isa max_isa; /* cap on the instruction set; 0 with isa_set false: the best the CPU has */
+  bool isa_set;     /* true: honour max_isa */
+  bool use_blas;    /* general matrix products by the BLAS library, which is otherwise done only where the engine has no
                            vector kernels of its own */
-  uint64_t seed;        /* of the random numbers */
-  int index_base;       /* what messages count from: 0 or 1 */
-  size_t cache_limit;   /* bytes of freed memory the pool may keep; 0: 1 GiB */
+  uint64_t seed;    /* of the random numbers */
+  int index_base;   /* what messages count from: 0 or 1 */
+  size_t cache_limit; /* bytes of freed memory the pool may keep; 0: 1 GiB */
 } lurn_config;
 
 /* Makes a context.  config may be NULL.  On failure *out is untouched and the status says why. */
@@ -125,8 +125,8 @@ LURN_API LURN_CHECKED lurn_status lurn_set_num_threads(lurn_ctx *ctx, int n); /*
 LURN_API int lurn_num_threads(const lurn_ctx *ctx);
 LURN_API const char *lurn_isa_name(const lurn_ctx *ctx); /* kernels in use: "scalar", "avx2", "avx512" */
 
-LURN_API const char *lurn_cpu_isa_name(void);             /* the best this machine could use */
-LURN_API int lurn_cpu_cores(void);                        /* cores this process may run on */
+LURN_API const char *lurn_cpu_isa_name(void); /* the best this machine could use */
+LURN_API int lurn_cpu_cores(void);            /* cores this process may run on */
 
 /* Bytes held by live objects of this context, and bytes taken from the host's allocator (live + cached). */
 LURN_API size_t lurn_memory_live(const lurn_ctx *ctx);
@@ -220,8 +220,9 @@ LURN_API LURN_CHECKED lurn_status lurn_grad(lurn_ctx *ctx, lurn_tensor *const *o
                                             lurn_tensor *const *grad_outputs, lurn_tensor *const *inputs, int n_inputs,
                                             bool retain_graph, lurn_tensor **out);
 
-/* A differentiable function of the host.  grad_out[i] is NULL where no gradient arrives; the callback fills grad_in[j]
- * (own references) for the inputs with need[j], NULL meaning zero.  It may call ops; it must not throw or jump. */
+/* A differentiable function of the host.  grad_out[i] is NULL where no gradient arrives, and must not be written; the callback
+ * fills grad_in[j] (own references) for the inputs with need[j], NULL meaning zero.  It may call ops, and backward through other
+ * graphs; it must not throw or jump. */
 typedef lurn_status (*lurn_custom_backward)(lurn_ctx *ctx, void *ud, lurn_tensor *const *grad_out, int n_out,
                                             lurn_tensor **grad_in, const bool *need, int n_in);
 /* Ties results computed outside the graph to their inputs: out[i] is a tensor with values[i]'s elements whose gradient is
@@ -235,7 +236,7 @@ LURN_API LURN_CHECKED lurn_status lurn_custom(lurn_ctx *ctx, const char *name, l
 typedef lurn_status (*lurn_scalar_fn)(lurn_ctx *ctx, void *ud, lurn_tensor *const *inputs, int n, lurn_tensor **out);
 typedef struct lurn_gradcheck_result {
   bool ok;
-  int input;        /* worst entry: which input, which element (counted in row-major order), and both values */
+  int input; /* worst entry: which input, which element (counted in row-major order), and both values */
   int64_t element;
   double analytic, numeric;
 } lurn_gradcheck_result;
@@ -313,9 +314,9 @@ typedef struct lurn_param {
 typedef struct lurn_op_info {
   const char *name;
   const lurn_param *params;
-  int n_params;      /* inputs, then outputs */
+  int n_params; /* inputs, then outputs */
   int n_outputs;
-  size_t args_size;  /* bytes of the argument structure */
+  size_t args_size; /* bytes of the argument structure */
   bool has_inplace;
 } lurn_op_info;
 

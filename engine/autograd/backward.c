@@ -1,5 +1,4 @@
 /* The backward sweep: nodes in falling order of creation, without recursion. */
-#include <stdlib.h>
 #include <string.h>
 
 #include "autograd/node.h"
@@ -41,10 +40,18 @@ static lurn_status meet_node(sweep *s, lurn__node *base) {
   lurn__graph_node *node = (lurn__graph_node *)base;
   if (node->mark == s->mark) return LURN_OK;
   if (node->consumed)
-    return lurn__fail(s->ctx, LURN_ESTATE, "%s: the graph was freed by an earlier backward through %s; pass retain_graph "
-                                           "to that one to go through it twice", s->who, base->name);
+    return lurn__fail(s->ctx, LURN_ESTATE,
+                      "%s: the graph was freed by an earlier backward through %s; pass retain_graph "
+                      "to that one to go through it twice",
+                      s->who, base->name);
+  if (node->busy)
+    return lurn__fail(s->ctx, LURN_ESTATE,
+                      "%s: a backward through %s is running already; detach what a callback "
+                      "differentiates anew",
+                      s->who, base->name);
   LURN__TRY(grow(s->ctx, (void **)&s->nodes, s->n_nodes, &s->node_room, sizeof(lurn__graph_node *)));
   node->mark = s->mark;
+  node->busy = true;
   node->wanted = s->inputs == NULL;
   lurn__node_retain(base);
   s->nodes[s->n_nodes++] = node;
@@ -74,9 +81,38 @@ static lurn_status meet_tensor(sweep *s, lurn_tensor *t) {
 
 /* ---- Collecting -------------------------------------------------------------------------------------------- */
 
-static int by_falling_number(const void *a, const void *b) {
-  uint64_t x = (*(lurn__graph_node *const *)a)->base.number, y = (*(lurn__graph_node *const *)b)->base.number;
-  return x < y ? 1 : x > y ? -1 : 0;
+static bool in_order(const lurn__graph_node *a, const lurn__graph_node *b) { return a->base.number > b->base.number; }
+
+/* Merges the neighbouring runs from[0..half) and from[half..n) into to[0..n). */
+static void merge(lurn__graph_node **from, int64_t half, int64_t n, lurn__graph_node **to) {
+  for (int64_t i = 0, k = half, at = 0; at < n; at++)
+    to[at] = k == n || (i < half && in_order(from[i], from[k])) ? from[i++] : from[k++];
+}
+
+static bool is_sorted(const sweep *s) {
+  for (int64_t i = 1; i < s->n_nodes; i++)
+    if (!in_order(s->nodes[i - 1], s->nodes[i])) return false;
+  return true;
+}
+
+/* Latest first.  Not by qsort, which may call malloc. */
+static lurn_status sort_nodes(sweep *s) {
+  if (is_sorted(s)) return LURN_OK;
+  lurn__graph_node **from = s->nodes,
+                   **to = lurn__alloc_array(s->ctx, (size_t)s->node_room, sizeof(lurn__graph_node *));
+  if (to == NULL) return LURN_ENOMEM;
+  for (int64_t width = 1; width < s->n_nodes; width *= 2) {
+    for (int64_t first = 0; first < s->n_nodes; first += 2 * width) {
+      int64_t left = s->n_nodes - first;
+      merge(from + first, left < width ? left : width, left < 2 * width ? left : 2 * width, to + first);
+    }
+    lurn__graph_node **sorted = to;
+    to = from;
+    from = sorted;
+  }
+  s->nodes = from;
+  lurn__free(s->ctx, to, (size_t)s->node_room * sizeof(lurn__graph_node *));
+  return LURN_OK;
 }
 
 /* Everything that can be reached from the nodes met so far. */
@@ -87,8 +123,7 @@ static lurn_status collect(sweep *s) {
       if (edge.node != NULL) LURN__TRY(meet_node(s, edge.node));
       if (edge.leaf != NULL) LURN__TRY(meet_leaf(s, edge.leaf));
     }
-  if (s->n_nodes > 0) qsort(s->nodes, (size_t)s->n_nodes, sizeof *s->nodes, by_falling_number);
-  return LURN_OK;
+  return sort_nodes(s);
 }
 
 static bool is_captured_leaf(const sweep *s, const lurn_tensor *t) {
@@ -114,9 +149,10 @@ static void mark_wanted(sweep *s) {
 
 /* ---- Gathering gradients ----------------------------------------------------------------------------------- */
 
-/* True when nobody else can see the tensor's memory. */
+/* True when nobody else can see the tensor's memory, which is no larger than it needs, and nothing hangs on it. */
 static bool exclusive(const lurn_tensor *t) {
-  return t->refs == 1 && t->storage->refs == 1 && !t->storage->foreign && lurn_tensor_is_contiguous(t);
+  return t->refs == 1 && t->storage->refs == 1 && !t->storage->foreign && lurn_tensor_is_contiguous(t) &&
+         t->storage->bytes == (size_t)lurn__numel(t) * lurn__tensor_width(t) && !t->requires_grad && t->grad == NULL;
 }
 
 /* *slot += g; takes over g. */
@@ -142,8 +178,8 @@ static lurn_status gather(lurn_ctx *ctx, lurn_tensor **slot, lurn_tensor *g) {
 
 static lurn_status check_gradient(sweep *s, const char *name, const lurn_tensor *g, const lurn__meta *meta) {
   if (g->dtype == meta->dtype && lurn__shape_equal(&g->shape, &meta->shape)) return LURN_OK;
-  return lurn__fail(s->ctx, LURN_ESHAPE, "%s: the backward of %s gave a gradient of %s %s for an input of %s %s", s->who, name,
-                    lurn_dtype_name(g->dtype), LURN__SHAPE(g), lurn_dtype_name(meta->dtype),
+  return lurn__fail(s->ctx, LURN_ESHAPE, "%s: the backward of %s gave a gradient of %s %s for an input of %s %s",
+                    s->who, name, lurn_dtype_name(g->dtype), LURN__SHAPE(g), lurn_dtype_name(meta->dtype),
                     lurn__shape_print(&meta->shape, (char[LURN__SHAPE_TEXT]){0}));
 }
 
@@ -157,12 +193,9 @@ static lurn_status hand_on(sweep *s, lurn__graph_node *node, lurn_tensor **grad_
     if (g == NULL) continue;
     if (status == LURN_OK) status = check_gradient(s, node->base.name, g, &node->in_meta[i]);
     leaf *to = edge->leaf != NULL ? find_leaf(s, edge->leaf) : NULL;
-    if (status != LURN_OK || (edge->node == NULL && to == NULL))
-      lurn_release(g);
-    else if (edge->node != NULL)
-      status = gather(s->ctx, &((lurn__graph_node *)edge->node)->grad_out[edge->output], g);
-    else
-      status = gather(s->ctx, &to->grad, g);
+    if (status != LURN_OK || (edge->node == NULL && to == NULL)) lurn_release(g);
+    else if (edge->node != NULL) status = gather(s->ctx, &((lurn__graph_node *)edge->node)->grad_out[edge->output], g);
+    else status = gather(s->ctx, &to->grad, g);
   }
   return status;
 }
@@ -173,8 +206,9 @@ static lurn_status check_saved(sweep *s, const lurn__graph_node *node) {
   for (int i = 0; i < LURN__MAX_SAVED; i++) {
     const lurn__saved *saved = &node->saved[i];
     if (saved->tensor == NULL || saved->tensor->storage->version == saved->version) continue;
-    return lurn__fail(s->ctx, LURN_EVERSION, "%s: a tensor of shape %s that %s needs was changed in place after it was used",
-                      s->who, LURN__SHAPE(saved->tensor), node->base.name);
+    return lurn__fail(s->ctx, LURN_EVERSION,
+                      "%s: a tensor of shape %s that %s needs was changed in place after it was used", s->who,
+                      LURN__SHAPE(saved->tensor), node->base.name);
   }
   return LURN_OK;
 }
@@ -187,11 +221,12 @@ static void capture(sweep *s, const lurn__graph_node *node) {
   }
 }
 
-static lurn_status run_backward(sweep *s, lurn__graph_node *node) {
+/* *ran tells whether anything was asked of the node: lurn_grad ends at its inputs. */
+static lurn_status run_backward(sweep *s, lurn__graph_node *node, bool *ran) {
   enum { FEW = 16 };
   lurn_tensor *few_grads[FEW] = {0}, **grad_in = few_grads;
   bool few_need[FEW], *need = few_need;
-  size_t n = (size_t)node->n_in, bytes = n * (sizeof *grad_in + sizeof *need);
+  size_t n = (size_t)node->n_in, bytes = n * (sizeof(lurn_tensor *) + sizeof(bool));
   if (n > FEW) {
     grad_in = lurn__alloc_zeroed(s->ctx, bytes);
     if (grad_in == NULL) return LURN_ENOMEM;
@@ -199,6 +234,7 @@ static lurn_status run_backward(sweep *s, lurn__graph_node *node) {
   }
   bool any = false;
   for (size_t i = 0; i < n; i++) any |= need[i] = node->need[i] && edge_wanted(s, &node->edges[i]);
+  *ran = any;
   lurn_status status = any ? node->backward(s->ctx, node, grad_in, need) : LURN_OK;
   if (status == LURN_OK) {
     status = hand_on(s, node, grad_in);
@@ -215,9 +251,10 @@ static lurn_status visit(sweep *s, lurn__graph_node *node) {
   if (!reached || !node->wanted) return LURN_OK;
   capture(s, node);
   LURN__TRY(check_saved(s, node));
-  lurn_status status = run_backward(s, node);
+  bool ran = false;
+  lurn_status status = run_backward(s, node, &ran);
   for (int i = 0; i < node->n_out; i++) lurn__drop(&node->grad_out[i]);
-  if (status == LURN_OK && !s->retain_graph) lurn__graph_node_consume(s->ctx, node);
+  if (status == LURN_OK && ran && !s->retain_graph) lurn__graph_node_consume(s->ctx, node);
   return status;
 }
 
@@ -225,10 +262,12 @@ static lurn_status visit(sweep *s, lurn__graph_node *node) {
 
 static lurn_status seed_gradient(sweep *s, lurn_tensor *root, lurn_tensor *given, lurn_tensor **out) {
   if (given == NULL) return lurn_full(s->ctx, root->dtype, root->shape.ndim, root->shape.size, 1, out);
-  if (given->ctx != s->ctx) return lurn__fail(s->ctx, LURN_ESTATE, "%s: the gradient belongs to another context", s->who);
+  if (given->ctx != s->ctx)
+    return lurn__fail(s->ctx, LURN_ESTATE, "%s: the gradient belongs to another context", s->who);
   if (given->dtype != root->dtype || !lurn__shape_equal(&given->shape, &root->shape))
     return lurn__fail(s->ctx, LURN_ESHAPE, "%s: the gradient is %s %s; expected %s %s like the tensor", s->who,
-                      lurn_dtype_name(given->dtype), LURN__SHAPE(given), lurn_dtype_name(root->dtype), LURN__SHAPE(root));
+                      lurn_dtype_name(given->dtype), LURN__SHAPE(given), lurn_dtype_name(root->dtype),
+                      LURN__SHAPE(root));
   return lurn__tensor_alias(given, out);
 }
 
@@ -236,7 +275,8 @@ static lurn_status seed(sweep *s, lurn_tensor *root, lurn_tensor *given) {
   lurn_tensor *g;
   if (root->ctx != s->ctx) return lurn__fail(s->ctx, LURN_ESTATE, "%s: a tensor belongs to another context", s->who);
   if (!root->requires_grad)
-    return lurn__fail(s->ctx, LURN_ESTATE, "%s: the tensor does not depend on anything that requires a gradient", s->who);
+    return lurn__fail(s->ctx, LURN_ESTATE, "%s: the tensor does not depend on anything that requires a gradient",
+                      s->who);
   LURN__TRY(lurn__check_history(s->ctx, s->who, root));
   LURN__TRY(meet_tensor(s, root));
   LURN__TRY(seed_gradient(s, root, given, &g));
@@ -254,13 +294,14 @@ static lurn_status run_sweep(sweep *s) {
 static void finish(sweep *s) {
   for (int64_t i = 0; i < s->n_nodes; i++) {
     for (int k = 0; k < s->nodes[i]->n_out; k++) lurn__drop(&s->nodes[i]->grad_out[k]);
+    s->nodes[i]->busy = false;
     lurn__node_release(s->ctx, &s->nodes[i]->base);
   }
   for (int64_t i = 0; i < s->n_leaves; i++) {
     lurn_release(s->leaves[i].grad);
     lurn_release(s->leaves[i].tensor);
   }
-  lurn__free(s->ctx, s->nodes, (size_t)s->node_room * sizeof *s->nodes);
+  lurn__free(s->ctx, s->nodes, (size_t)s->node_room * sizeof(lurn__graph_node *));
   lurn__free(s->ctx, s->leaves, (size_t)s->leaf_room * sizeof *s->leaves);
 }
 
@@ -297,7 +338,8 @@ static lurn_status commit_leaves(sweep *s) {
 
 lurn_status lurn_backward(lurn_ctx *ctx, lurn_tensor *root, lurn_tensor *grad, bool retain_graph) {
   if (grad == NULL && lurn__numel(root) != 1)
-    return lurn__fail(ctx, LURN_ESHAPE, "backward: the tensor has shape %s; only one of a single element needs no gradient given",
+    return lurn__fail(ctx, LURN_ESHAPE,
+                      "backward: the tensor has shape %s; only one of a single element needs no gradient given",
                       LURN__SHAPE(root));
   sweep s = {.ctx = ctx, .who = "backward", .mark = ++ctx->backward_mark, .retain_graph = retain_graph};
   bool before = lurn_set_grad_enabled(ctx, false);
@@ -309,11 +351,21 @@ lurn_status lurn_backward(lurn_ctx *ctx, lurn_tensor *root, lurn_tensor *grad, b
   return status;
 }
 
+/* A callback may give back what the caller holds. */
+static void retain_inputs(const sweep *s) {
+  for (int i = 0; i < s->n_inputs; i++) lurn_retain(s->inputs[i]);
+}
+
+static void release_inputs(const sweep *s) {
+  for (int i = 0; i < s->n_inputs; i++) lurn_release(s->inputs[i]);
+}
+
 static lurn_status collect_captured(sweep *s) {
   for (int i = 0; i < s->n_inputs; i++) {
     leaf *l = s->inputs[i]->node == NULL ? find_leaf(s, s->inputs[i]) : NULL;
     if (l != NULL && l->grad != NULL) s->captured[i] = lurn_retain(l->grad);
   }
+  for (int64_t i = 0; i < s->n_leaves; i++) lurn__drop(&s->leaves[i].grad); /* now only captured[] holds them */
   for (int i = 0; i < s->n_inputs; i++) LURN__TRY(make_exclusive(s->ctx, &s->captured[i]));
   return LURN_OK;
 }
@@ -323,7 +375,7 @@ lurn_status lurn_grad(lurn_ctx *ctx, lurn_tensor *const *outputs, int n_outputs,
   for (int i = 0; i < n_inputs; i++)
     if (!inputs[i]->requires_grad)
       return lurn__fail(ctx, LURN_ESTATE, "grad: input %d does not require a gradient", i + ctx->index_base);
-  size_t bytes = (size_t)n_inputs * sizeof *out;
+  size_t bytes = (size_t)n_inputs * sizeof(lurn_tensor *);
   sweep s = {.ctx = ctx, .who = "grad", .mark = ++ctx->backward_mark, .retain_graph = retain_graph};
   s.inputs = inputs;
   s.n_inputs = n_inputs;
@@ -331,16 +383,16 @@ lurn_status lurn_grad(lurn_ctx *ctx, lurn_tensor *const *outputs, int n_outputs,
   if (s.captured == NULL) return LURN_ENOMEM;
   bool before = lurn_set_grad_enabled(ctx, false);
   lurn_status status = LURN_OK;
+  retain_inputs(&s);
   for (int i = 0; i < n_outputs && status == LURN_OK; i++)
     status = seed(&s, outputs[i], grad_outputs != NULL ? grad_outputs[i] : NULL);
   if (status == LURN_OK) status = run_sweep(&s);
   if (status == LURN_OK) status = collect_captured(&s);
   for (int i = 0; i < n_inputs; i++) {
-    if (status == LURN_OK)
-      out[i] = s.captured[i];
-    else
-      lurn_release(s.captured[i]);
+    if (status == LURN_OK) out[i] = s.captured[i];
+    else lurn_release(s.captured[i]);
   }
+  release_inputs(&s);
   lurn__free(ctx, s.captured, bytes);
   finish(&s);
   lurn_set_grad_enabled(ctx, before);

@@ -25,12 +25,22 @@ static bool needs_grad(const lurn_ctx *ctx, lurn_tensor *const *inputs, int n_in
   return false;
 }
 
-static lurn_status make_outputs(lurn_tensor *const *values, int n_out, lurn_tensor **out) {
+/* True when writing into the value would write into an input, behind the back of its gradient. */
+static bool shows_an_input(const lurn_tensor *value, lurn_tensor *const *inputs, int n_in) {
+  for (int i = 0; i < n_in; i++)
+    if (inputs[i]->storage == value->storage) return true;
+  return false;
+}
+
+static lurn_status make_outputs(lurn_tensor *const *inputs, int n_in, lurn_tensor *const *values, int n_out,
+                                lurn_tensor **out) {
   for (int i = 0; i < n_out; i++) {
     lurn_status status = lurn__tensor_alias(values[i], &out[i]);
-    if (status == LURN_OK) continue;
-    while (i > 0) lurn__drop(&out[--i]);
-    return status;
+    if (status != LURN_OK) {
+      while (i > 0) lurn__drop(&out[--i]);
+      return status;
+    }
+    out[i]->blind = shows_an_input(values[i], inputs, n_in);
   }
   return LURN_OK;
 }
@@ -41,16 +51,24 @@ static lurn_status record(lurn_ctx *ctx, const char *name, lurn_tensor *const *i
   return lurn__graph_node_new(ctx, name, inputs, n_in, n_out, sizeof(custom_extra), out);
 }
 
+static lurn_status check_context(lurn_ctx *ctx, const char *name, lurn_tensor *const *tensors, int n) {
+  for (int i = 0; i < n; i++)
+    if (tensors[i]->ctx != ctx) return lurn__fail(ctx, LURN_ESTATE, "%s: a tensor belongs to another context", name);
+  return LURN_OK;
+}
+
 lurn_status lurn_custom(lurn_ctx *ctx, const char *name, lurn_tensor *const *inputs, int n_in,
-                        lurn_tensor *const *values, int n_out, lurn_custom_backward backward,
-                        void (*free_ud)(void *ud), void *ud, lurn_tensor **out) {
+                        lurn_tensor *const *values, int n_out, lurn_custom_backward backward, void (*free_ud)(void *ud),
+                        void *ud, lurn_tensor **out) {
   lurn__graph_node *node = NULL;
   lurn_tensor *results[LURN__MAX_OUT * 4];
   lurn_status status = LURN_OK;
   if (n_out > (int)(sizeof results / sizeof results[0]))
     status = lurn__fail(ctx, LURN_EVALUE, "%s: %d outputs; at most %d are possible", name, n_out, LURN__MAX_OUT * 4);
+  if (status == LURN_OK) status = check_context(ctx, name, inputs, n_in);
+  if (status == LURN_OK) status = check_context(ctx, name, values, n_out);
   if (status == LURN_OK && needs_grad(ctx, inputs, n_in)) status = record(ctx, name, inputs, n_in, n_out, &node);
-  if (status == LURN_OK) status = make_outputs(values, n_out, results);
+  if (status == LURN_OK) status = make_outputs(inputs, n_in, values, n_out, results);
   if (status != LURN_OK || node == NULL) {
     if (node != NULL) lurn__node_release(ctx, &node->base);
     if (free_ud != NULL) free_ud(ud);

@@ -35,10 +35,8 @@ static void fill_input(lurn__graph_node *node, int64_t i, lurn_tensor *t) {
   node->need[i] = t->requires_grad;
   if (!t->requires_grad) return;
   node->edges[i].output = t->output;
-  if (t->node != NULL)
-    node->edges[i].node = lurn__node_retain(t->node);
-  else
-    node->edges[i].leaf = lurn_retain(t);
+  if (t->node != NULL) node->edges[i].node = lurn__node_retain(t->node);
+  else node->edges[i].leaf = lurn_retain(t);
 }
 
 lurn_status lurn__graph_node_new(lurn_ctx *ctx, const char *name, lurn_tensor *const *in, int64_t n_in, int n_out,
@@ -80,7 +78,8 @@ void lurn__graph_node_attach(lurn__graph_node *node, int i, lurn_tensor *t) {
 lurn_status lurn__check_history(lurn_ctx *ctx, const char *who, const lurn_tensor *t) {
   bool tracked = t->node != NULL || (t->base != NULL && t->base->node != NULL);
   if (!tracked || t->history == t->storage->version) return LURN_OK;
-  return lurn__fail(ctx, LURN_EVERSION, "%s: an input of shape %s, made by %s, was changed in place through another tensor "
-                                        "on the same memory; its gradient is no longer known",
+  return lurn__fail(ctx, LURN_EVERSION,
+                    "%s: an input of shape %s, made by %s, was changed in place through another tensor "
+                    "on the same memory; its gradient is no longer known",
                     who, LURN__SHAPE(t), t->node != NULL ? t->node->name : "indexing");
 }

@@ -24,12 +24,14 @@ struct lurn__graph_node {
   lurn__node base; /* first */
   size_t bytes;    /* of this allocation */
   lurn__node_backward *backward;
-  void (*release_extra)(lurn_ctx *ctx, lurn__graph_node *node); /* NULL, or gives back what only this kind of node has */
+  void (*release_extra)(lurn_ctx *ctx,
+                        lurn__graph_node *node); /* NULL, or gives back what only this kind of node has */
   int64_t n_in;
   int n_out;
-  bool consumed;  /* an earlier backward freed what was saved */
-  bool wanted;    /* in the current sweep: gradients are to flow through here */
-  uint64_t mark;  /* number of the sweep that last met it */
+  bool consumed; /* an earlier backward freed what was saved */
+  bool wanted;   /* in the current sweep: gradients are to flow through here */
+  bool busy;     /* a sweep holds gradients here */
+  uint64_t mark; /* number of the sweep that last met it */
   lurn__edge *edges;
   lurn__meta *in_meta;
   bool *need;

@@ -92,24 +92,26 @@ static lurn_status write_backward(lurn_ctx *ctx, lurn__graph_node *node, lurn_te
   lurn_tensor *whole, *window;
   LURN__TRY(lurn__clone(ctx, node->grad_out[0], &whole));
   lurn_status status = lurn__tensor_view(whole, &extra->shape, extra->stride, extra->offset, &window);
-  if (status == LURN_OK && need[1]) status = lurn__clone(ctx, window, &grad_in[1]);
-  if (status == LURN_OK) {
-    status = lurn__fill_(ctx, window, 0);
-    lurn_release(window);
-  }
-  if (status == LURN_OK && need[0])
-    grad_in[0] = whole;
-  else
+  if (status != LURN_OK) {
     lurn_release(whole);
+    return status;
+  }
+  if (need[1]) status = lurn__clone(ctx, window, &grad_in[1]);
+  if (status == LURN_OK) status = lurn__fill_(ctx, window, 0);
+  lurn_release(window);
+  if (status == LURN_OK && need[0]) grad_in[0] = whole;
+  else lurn_release(whole);
   return status;
 }
 
 static lurn_status new_write_node(lurn_ctx *ctx, const char *who, lurn_tensor *v, lurn__graph_node **out) {
   lurn_tensor *base = v->base, *in[2] = {base, NULL};
   if (base->node == NULL && base->requires_grad)
-    return lurn__fail(ctx, LURN_ESTATE, "%s_: the tensor is a view of a leaf that requires a gradient; use no_grad", who);
+    return lurn__fail(ctx, LURN_ESTATE, "%s_: the tensor is a view of a leaf that requires a gradient; use no_grad",
+                      who);
   if (!lurn_tensor_is_contiguous(base))
-    return lurn__fail(ctx, LURN_ESTATE, "%s_: the tensor is a view of one that is not contiguous; clone that one first", who);
+    return lurn__fail(ctx, LURN_ESTATE, "%s_: the tensor is a view of one that is not contiguous; clone that one first",
+                      who);
   LURN__TRY(lurn__graph_node_new(ctx, "write into a view", in, 2, 1, sizeof(write_extra), out));
   write_extra *extra = (*out)->extra;
   *extra = (write_extra){.shape = v->shape, .offset = v->offset - base->offset};
@@ -129,18 +131,21 @@ static void finish_write(lurn__graph_node *write, lurn_tensor *v) {
 
 /* ---- Running ----------------------------------------------------------------------------------------------- */
 
-static bool should_record(const lurn_ctx *ctx, const lurn_op_info *info, lurn_tensor *const *in, int64_t n_in) {
-  if (!ctx->grad_enabled || lurn__op_of(info)->backward == NULL) return false;
-  for (int64_t i = 0; i < n_in; i++)
-    if (in[i] != NULL && in[i]->requires_grad) return true;
+static bool should_record(const lurn__call *call) {
+  if (!call->ctx->grad_enabled || lurn__op_of(call->info)->backward == NULL) return false;
+  if (call->inplace && !lurn_dtype_is_float(call->in[0]->dtype)) return false; /* no gradient passes through integers */
+  for (int64_t i = 0; i < call->n_in; i++)
+    if (call->in[i] != NULL && call->in[i]->requires_grad) return true;
   return false;
 }
 
-/* A view remembers what it is a view of, so that writing into it can be told to the base. */
+/* A view remembers what it is a view of, so that writing into it can be told to the base; not under no_grad, where it would
+ * keep the graph of its base. */
 static void remember_base(const lurn__call *call) {
   lurn_tensor *view = call->out[0], *of = call->in[0];
-  if (!call->ctx->grad_enabled || !lurn__op_of(call->info)->view || view->storage != of->storage) return;
-  view->base = lurn_retain(of->base != NULL ? of->base : of);
+  if (!lurn__op_of(call->info)->view || view->storage != of->storage) return;
+  view->blind = of->blind || !call->ctx->grad_enabled;
+  if (!view->blind) view->base = lurn_retain(of->base != NULL ? of->base : of);
 }
 
 static void commit(lurn__call *call, lurn__graph_node *node) {
@@ -159,6 +164,11 @@ static lurn_status run_recorded(lurn__call *call) {
   lurn_tensor *target = call->in[0];
   if (call->inplace && target->requires_grad && target->node == NULL)
     return lurn__fail(ctx, LURN_ESTATE, "%s_: a leaf that requires a gradient cannot be changed in place; use no_grad",
+                      call->info->name);
+  if (call->inplace && target->blind)
+    return lurn__fail(ctx, LURN_ESTATE,
+                      "%s_: the tensor shares memory with one that would not learn of the gradient: it is a view made "
+                      "under no_grad, or what a custom function made of its input; clone it first",
                       call->info->name);
   LURN__TRY(new_op_node(ctx, call->info, call->args, call->in, call->n_in, &node));
   lurn_status status = LURN_OK;
@@ -188,8 +198,7 @@ static lurn_status run_with(lurn__call *call, lurn_tensor **in, bool *need, lurn
   lurn__op_inputs(call->info, call->args, in);
   for (int64_t i = 0; i < call->n_in && call->ctx->grad_enabled; i++)
     if (in[i] != NULL) LURN__TRY(lurn__check_history(call->ctx, call->info->name, in[i]));
-  bool record = should_record(call->ctx, call->info, in, call->n_in);
-  LURN__TRY(record ? run_recorded(call) : run_plain(call, need));
+  LURN__TRY(should_record(call) ? run_recorded(call) : run_plain(call, need));
   if (call->inplace) {
     lurn__call_clear(call);
     return LURN_OK;
@@ -223,12 +232,10 @@ lurn_status lurn_op_call(lurn_ctx *ctx, const lurn_op_info *info, const void *ar
 
 lurn_status lurn_op_call_inplace(lurn_ctx *ctx, const lurn_op_info *info, const void *args) {
   lurn__call call = {.ctx = ctx, .info = info, .args = args, .inplace = true};
-  if (!info->has_inplace)
-    return lurn__fail(ctx, LURN_EVALUE, "%s has no in-place variant", info->name);
+  if (!info->has_inplace) return lurn__fail(ctx, LURN_EVALUE, "%s has no in-place variant", info->name);
   return run(&call, NULL);
 }
 
-#define OP(name, inplace, ...)                                                                                         \
-  LURN__DEFINE_OP(lurn_, lurn_op_call, lurn_op_call_inplace, name, inplace, __VA_ARGS__)
+#define OP(name, inplace, ...) LURN__DEFINE_OP(lurn_, lurn_op_call, lurn_op_call_inplace, name, inplace, __VA_ARGS__)
 #include "ops/ops.def"
 #undef OP

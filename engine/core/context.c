@@ -67,6 +67,7 @@ void lurn__ctx_release(lurn_ctx *ctx) {
 void lurn_ctx_free(lurn_ctx *ctx) {
   if (ctx == NULL || ctx->closed) return;
   ctx->closed = true;
+  lurn__threads_stop(ctx); /* also when tensors keep the context alive */
   lurn__ctx_release(ctx);
 }
 

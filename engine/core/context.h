@@ -19,12 +19,12 @@ struct lurn_ctx {
   int index_base; /* what messages count from */
   bool use_blas;  /* for general products, see lurn_config */
   bool grad_enabled;
-  uint64_t node_number;  /* numbers graph nodes in order of creation */
+  uint64_t node_number; /* numbers graph nodes in order of creation */
   uint64_t backward_mark;
-  lurn__node *dead;      /* nodes waiting to be freed, see tensor.c */
+  lurn__node *dead; /* nodes waiting to be freed, see tensor.c */
   bool burying;
-  int64_t objects;       /* live tensors and other things that point here */
-  bool closed;           /* lurn_ctx_free was called */
+  int64_t objects; /* live tensors and other things that point here */
+  bool closed;     /* lurn_ctx_free was called */
 };
 
 /* Formats the error text and returns status, so that a function can end with `return lurn__fail(...)`.  The arguments may

@@ -44,21 +44,21 @@ lurn_dtype lurn__promote(lurn_dtype a, bool weak_a, lurn_dtype b, bool weak_b) {
 
 double lurn__load(lurn_dtype dtype, const void *p) {
   switch (dtype) {
-  case LURN_FLOAT32: return (double)*(const float *)p;
-  case LURN_FLOAT64: return *(const double *)p;
-  case LURN_INT64: return (double)*(const int64_t *)p;
-  case LURN_INT32: return (double)*(const int32_t *)p;
-  default: return (double)*(const uint8_t *)p;
+    case LURN_FLOAT32: return (double)*(const float *)p;
+    case LURN_FLOAT64: return *(const double *)p;
+    case LURN_INT64: return (double)*(const int64_t *)p;
+    case LURN_INT32: return (double)*(const int32_t *)p;
+    default: return (double)*(const uint8_t *)p;
   }
 }
 
 int64_t lurn__load_int(lurn_dtype dtype, const void *p) {
   switch (dtype) {
-  case LURN_FLOAT32: return lurn__double_to_int((double)*(const float *)p);
-  case LURN_FLOAT64: return lurn__double_to_int(*(const double *)p);
-  case LURN_INT64: return *(const int64_t *)p;
-  case LURN_INT32: return *(const int32_t *)p;
-  default: return *(const uint8_t *)p;
+    case LURN_FLOAT32: return lurn__double_to_int((double)*(const float *)p);
+    case LURN_FLOAT64: return lurn__double_to_int(*(const double *)p);
+    case LURN_INT64: return *(const int64_t *)p;
+    case LURN_INT32: return *(const int32_t *)p;
+    default: return *(const uint8_t *)p;
   }
 }
 
@@ -72,20 +72,20 @@ static int64_t clamp_int(int64_t v, int64_t low, int64_t high) { return v < low 
 
 void lurn__store(lurn_dtype dtype, void *p, double v) {
   switch (dtype) {
-  case LURN_FLOAT32: *(float *)p = (float)v; break;
-  case LURN_FLOAT64: *(double *)p = v; break;
-  case LURN_BOOL: *(uint8_t *)p = v != 0; break;
-  default: lurn__store_int(dtype, p, lurn__double_to_int(v));
+    case LURN_FLOAT32: *(float *)p = (float)v; break;
+    case LURN_FLOAT64: *(double *)p = v; break;
+    case LURN_BOOL: *(uint8_t *)p = v != 0; break;
+    default: lurn__store_int(dtype, p, lurn__double_to_int(v));
   }
 }
 
 void lurn__store_int(lurn_dtype dtype, void *p, int64_t v) {
   switch (dtype) {
-  case LURN_FLOAT32: *(float *)p = (float)v; break;
-  case LURN_FLOAT64: *(double *)p = (double)v; break;
-  case LURN_INT64: *(int64_t *)p = v; break;
-  case LURN_INT32: *(int32_t *)p = (int32_t)clamp_int(v, INT32_MIN, INT32_MAX); break;
-  case LURN_UINT8: *(uint8_t *)p = (uint8_t)clamp_int(v, 0, UINT8_MAX); break;
-  default: *(uint8_t *)p = v != 0;
+    case LURN_FLOAT32: *(float *)p = (float)v; break;
+    case LURN_FLOAT64: *(double *)p = (double)v; break;
+    case LURN_INT64: *(int64_t *)p = v; break;
+    case LURN_INT32: *(int32_t *)p = (int32_t)clamp_int(v, INT32_MIN, INT32_MAX); break;
+    case LURN_UINT8: *(uint8_t *)p = (uint8_t)clamp_int(v, 0, UINT8_MAX); break;
+    default: *(uint8_t *)p = v != 0;
   }
 }

@@ -7,19 +7,22 @@ lurn_status lurn__shape_make(lurn_ctx *ctx, const char *who, int64_t ndim, const
     return lurn__fail(ctx, LURN_ESHAPE, "%s: %lld dimensions; a tensor has at most %d", who, (long long)ndim,
                       LURN_MAX_DIMS);
   lurn__shape shape = {.ndim = (int)ndim};
-  int64_t nonzero = 1;
   for (int i = 0; i < shape.ndim; i++) {
     if (sizes[i] < 0) return lurn__fail(ctx, LURN_ESHAPE, "%s: negative size %lld", who, (long long)sizes[i]);
     shape.size[i] = sizes[i];
-    if (sizes[i] > 0 && __builtin_mul_overflow(nonzero, sizes[i], &nonzero)) nonzero = INT64_MAX;
   }
-  if (nonzero > INT64_MAX / 16) {
-    char text[LURN__SHAPE_TEXT];
-    return lurn__fail(ctx, LURN_ENOMEM, "%s: a tensor of shape %s is larger than memory can be", who,
-                      lurn__shape_print(&shape, text));
-  }
+  LURN__TRY(lurn__shape_check(ctx, who, &shape));
   *out = shape;
   return LURN_OK;
+}
+
+lurn_status lurn__shape_check(lurn_ctx *ctx, const char *who, const lurn__shape *shape) {
+  int64_t nonzero = 1;
+  for (int i = 0; i < shape->ndim; i++)
+    if (shape->size[i] > 0 && __builtin_mul_overflow(nonzero, shape->size[i], &nonzero)) nonzero = INT64_MAX;
+  if (nonzero <= INT64_MAX / 16) return LURN_OK;
+  return lurn__fail(ctx, LURN_ENOMEM, "%s: a tensor of shape %s is larger than memory can be", who,
+                    lurn__shape_print(shape, (char[LURN__SHAPE_TEXT]){0}));
 }
 
 int64_t lurn__shape_numel(const lurn__shape *shape) {
@@ -39,8 +42,8 @@ const char *lurn__shape_print(const lurn__shape *shape, char text[LURN__SHAPE_TE
   size_t used = 1;
   text[0] = '(';
   for (int i = 0; i < shape->ndim; i++)
-    used += (size_t)snprintf(text + used, LURN__SHAPE_TEXT - used, i > 0 ? ", %lld" : "%lld",
-                             (long long)shape->size[i]);
+    used +=
+        (size_t)snprintf(text + used, LURN__SHAPE_TEXT - used, i > 0 ? ", %lld" : "%lld", (long long)shape->size[i]);
   text[used] = ')';
   text[used + 1] = '\0';
   return text;
@@ -70,7 +73,7 @@ lurn_status lurn__dim(lurn_ctx *ctx, const char *who, int64_t dim, int ndim, int
   if (dim < -n || dim >= n) {
     int64_t base = ctx->index_base;
     return lurn__fail(ctx, LURN_EINDEX, "%s: dimension %lld of a tensor with %d; expected %lld..%lld or %lld..-1", who,
-                      (long long)(dim >= 0 ? dim + base : dim), ndim, (long long)base, (long long)(n - 1 + base),
+                      (long long)(dim >= 0 ? dim + base : dim), ndim, (long long)base, (long long)n - 1 + base,
                       (long long)-n);
   }
   *out = (int)(dim < 0 ? dim + n : dim);

@@ -14,6 +14,8 @@ enum { LURN__SHAPE_TEXT = 24 * LURN_MAX_DIMS + 4 };
 
 /* Checks the dimension count, that no size is negative, and that numel * 8 fits an int64.  who starts the message. */
 lurn_status lurn__shape_make(lurn_ctx *ctx, const char *who, int64_t ndim, const int64_t *sizes, lurn__shape *out);
+/* LURN_ENOMEM unless numel * 8 fits an int64, sizes of 0 counted as 1: for shapes that an op put together. */
+lurn_status lurn__shape_check(lurn_ctx *ctx, const char *who, const lurn__shape *shape);
 int64_t lurn__shape_numel(const lurn__shape *shape);
 bool lurn__shape_equal(const lurn__shape *a, const lurn__shape *b);
 /* Writes "(2, 3)" into text and returns it. */

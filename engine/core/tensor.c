@@ -19,6 +19,8 @@ static void attach(lurn_tensor *t, lurn__storage *storage) {
 
 lurn_status lurn__tensor_new(lurn_ctx *ctx, lurn_dtype dtype, const lurn__shape *shape, lurn_tensor **out) {
   lurn_tensor *t;
+  /* Operands may be expanded, so the shape that an op makes of theirs may be anything. */
+  LURN__TRY(lurn__shape_check(ctx, "out of memory", shape));
   LURN__TRY(new_header(ctx, dtype, shape, &t));
   lurn__storage *storage;
   lurn_status status = lurn__storage_new(ctx, (size_t)lurn__shape_numel(shape) * lurn_dtype_size(dtype), &storage);
@@ -56,17 +58,19 @@ lurn_tensor *lurn_retain(lurn_tensor *t) {
   return t;
 }
 
-/* A gradient or a base is a tensor of its own, but chains of them are short: a base has no base, a gradient no gradient. */
+/* No deeper than to a base, which has no base; gradients of gradients are a chain of any length. */
 void lurn_release(lurn_tensor *t) {
-  if (t == NULL || --t->refs > 0) return;
-  lurn_ctx *ctx = t->ctx;
-  lurn_release(t->grad);
-  lurn_release(t->base);
-  lurn__node *node = t->node;
-  lurn__storage_release(ctx, t->storage);
-  lurn__free(ctx, t, sizeof *t);
-  if (node != NULL) lurn__node_release(ctx, node);
-  lurn__ctx_release(ctx);
+  while (t != NULL && --t->refs == 0) {
+    lurn_ctx *ctx = t->ctx;
+    lurn_tensor *grad = t->grad;
+    lurn__node *node = t->node;
+    lurn_release(t->base);
+    lurn__storage_release(ctx, t->storage);
+    lurn__free(ctx, t, sizeof *t);
+    if (node != NULL) lurn__node_release(ctx, node);
+    lurn__ctx_release(ctx);
+    t = grad;
+  }
 }
 
 lurn__node *lurn__node_retain(lurn__node *node) {
@@ -146,8 +150,7 @@ lurn_status lurn_from_buffer(lurn_ctx *ctx, lurn_dtype dtype, int ndim, const in
   lurn_tensor *t;
   LURN__TRY(new_header(ctx, dtype, &shape, &t));
   lurn__storage *storage;
-  lurn_status status =
-      lurn__storage_wrap(ctx, data, (size_t)lurn__shape_numel(&shape) * width, free_fn, ud, &storage);
+  lurn_status status = lurn__storage_wrap(ctx, data, (size_t)lurn__shape_numel(&shape) * width, free_fn, ud, &storage);
   if (status != LURN_OK) {
     lurn__free(ctx, t, sizeof *t);
     return status;
@@ -235,7 +238,7 @@ static lurn_status element(const lurn_tensor *t, const char *who, const int64_t 
     if (where < 0 || where >= size) {
       int64_t base = t->ctx->index_base, given = index[i] < 0 ? index[i] : index[i] + base;
       return lurn__fail(t->ctx, LURN_EINDEX, "%s: index %lld in dimension %lld of size %lld", who, (long long)given,
-                        (long long)(i + base), (long long)size);
+                        (long long)base + i, (long long)size);
     }
     at += where * t->stride[i];
   }
@@ -257,10 +260,18 @@ lurn_status lurn_tensor_get_int(lurn_tensor *t, const int64_t *index, int64_t *o
   return LURN_OK;
 }
 
+/* Written through t itself: what its place in the graph says of others stays as it was. */
+static void touch_through(lurn_tensor *t) {
+  bool current = t->history == t->storage->version;
+  lurn__touch(t);
+  if (current) t->history = t->storage->version;
+}
+
 static lurn_status check_writable(lurn_tensor *t) {
   if (t->ctx->grad_enabled && t->requires_grad)
-    return lurn__fail(t->ctx, LURN_ESTATE, "set: a single element of a tensor that requires a gradient; "
-                                           "use no_grad, or assign a tensor to a slice");
+    return lurn__fail(t->ctx, LURN_ESTATE,
+                      "set: a single element of a tensor that requires a gradient; "
+                      "use no_grad, or assign a tensor to a slice");
   return LURN_OK;
 }
 
@@ -269,7 +280,7 @@ lurn_status lurn_tensor_set(lurn_tensor *t, const int64_t *index, double value) 
   LURN__TRY(check_writable(t));
   LURN__TRY(element(t, "set", index, &p));
   lurn__store(t->dtype, p, value);
-  lurn__touch(t);
+  touch_through(t);
   return LURN_OK;
 }
 
@@ -278,7 +289,7 @@ lurn_status lurn_tensor_set_int(lurn_tensor *t, const int64_t *index, int64_t va
   LURN__TRY(check_writable(t));
   LURN__TRY(element(t, "set", index, &p));
   lurn__store_int(t->dtype, p, value);
-  lurn__touch(t);
+  touch_through(t);
   return LURN_OK;
 }
 
@@ -287,8 +298,9 @@ lurn_status lurn_tensor_set_int(lurn_tensor *t, const int64_t *index, int64_t va
 lurn_status lurn_tensor_set_requires_grad(lurn_tensor *t, bool on) {
   if (t->node != NULL)
     return on ? LURN_OK
-              : lurn__fail(t->ctx, LURN_ESTATE, "requires_grad: only of a leaf can it be changed; this tensor was made "
-                                                "by %s; use detach()",
+              : lurn__fail(t->ctx, LURN_ESTATE,
+                           "requires_grad: only of a leaf can it be changed; this tensor was made "
+                           "by %s; use detach()",
                            t->node->name);
   if (on && !lurn_dtype_is_float(t->dtype))
     return lurn__fail(t->ctx, LURN_EDTYPE, "requires_grad: only float tensors have gradients, this is %s",
@@ -305,12 +317,12 @@ lurn_status lurn_tensor_set_grad(lurn_tensor *t, lurn_tensor *grad) {
                       lurn__shape_print(&t->shape, expected), lurn_dtype_name(grad->dtype),
                       lurn__shape_print(&grad->shape, given));
   }
-  lurn_tensor *plain = NULL;
-  if (grad != NULL && grad->node == NULL && grad->grad == NULL && grad != t)
-    plain = lurn_retain(grad);
-  else if (grad != NULL)
-    LURN__TRY(lurn__tensor_alias(grad, &plain));
-  lurn_release(t->grad);
+  if (grad != NULL && grad->ctx != t->ctx)
+    return lurn__fail(t->ctx, LURN_ESTATE, "grad: the gradient belongs to another context");
+  lurn_tensor *plain = NULL; /* without a history or a gradient of its own, which could lead back to t */
+  if (grad != NULL) LURN__TRY(lurn__tensor_alias(grad, &plain));
+  lurn_tensor *former = t->grad;
   t->grad = plain;
+  lurn_release(former);
   return LURN_OK;
 }

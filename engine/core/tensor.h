@@ -29,9 +29,10 @@ struct lurn_tensor {
   lurn__node *node;   /* the node that made it, owned; NULL for a leaf */
   uint64_t history;   /* storage version that node's value belongs to */
   lurn_tensor *grad;
-  lurn_tensor *base;  /* the tensor this is a differentiable view of, owned, or NULL */
-  uint64_t mark;      /* of the backward sweep that last met this leaf, */
-  int64_t slot;       /* and its place there */
+  lurn_tensor *base; /* the tensor this is a differentiable view of, owned, or NULL */
+  bool blind;        /* shares memory with a tensor that it does not know as its base */
+  uint64_t mark;     /* of the backward sweep that last met this leaf, */
+  int64_t slot;      /* and its place there */
 };
 
 /* A contiguous tensor of undefined contents. */

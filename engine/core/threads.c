@@ -2,6 +2,7 @@
 
 #include <pthread.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdatomic.h>
 
 #include "core/cpu.h"
@@ -15,26 +16,38 @@ typedef struct worker {
   int index;
 } worker;
 
+/* A worker takes part in a job only by taking a task of it, and a job ends when its tasks are done.  So nobody waits for a worker
+ * that the system keeps from running, and such a worker finds its job gone and does nothing. */
 struct lurn__threads {
   pthread_mutex_t mutex;
   pthread_cond_t wake;
-  atomic_uint generation; /* counts jobs; a change wakes the workers */
+  atomic_uint generation; /* number of the current job; a change wakes the workers */
   atomic_int sleeping;
-  atomic_int busy; /* workers that have not finished the current job */
   atomic_bool stop;
+  /* Of the current job; read only by who has taken one of its tasks. */
   lurn__task_fn *fn;
   void *arg;
   int64_t n_tasks;
-  atomic_llong next; /* next task nobody has taken */
+  atomic_uint_least64_t ticket; /* generation << 32 | tasks that nobody has taken */
+  atomic_llong done;            /* tasks finished */
   int n_workers;
   worker workers[];
 };
 
-static void run_tasks(lurn__threads *pool, int thread) {
-  for (;;) {
-    int64_t task = atomic_fetch_add_explicit(&pool->next, 1, memory_order_relaxed);
-    if (task >= pool->n_tasks) return;
+static bool take_task(lurn__threads *pool, uint32_t generation, int64_t *task) {
+  uint64_t ticket = atomic_load_explicit(&pool->ticket, memory_order_relaxed);
+  do {
+    if ((uint32_t)(ticket >> 32) != generation || (uint32_t)ticket == 0) return false;
+  } while (!atomic_compare_exchange_weak_explicit(&pool->ticket, &ticket, ticket - 1, memory_order_acquire,
+                                                  memory_order_relaxed));
+  *task = pool->n_tasks - (int64_t)(uint32_t)ticket;
+  return true;
+}
+
+static void run_tasks(lurn__threads *pool, uint32_t generation, int thread) {
+  for (int64_t task; take_task(pool, generation, &task);) {
     pool->fn(pool->arg, task, thread);
+    atomic_fetch_add_explicit(&pool->done, 1, memory_order_release);
   }
 }
 
@@ -53,11 +66,11 @@ static void wait_for_job(lurn__threads *pool, unsigned seen) {
 static void *worker_main(void *arg) {
   worker *self = arg;
   lurn__threads *pool = self->pool;
-  for (unsigned seen = 0;; seen++) {
+  for (unsigned seen = 0;;) {
     wait_for_job(pool, seen);
+    seen = atomic_load(&pool->generation);
     if (atomic_load(&pool->stop)) return NULL;
-    run_tasks(pool, self->index);
-    atomic_fetch_sub_explicit(&pool->busy, 1, memory_order_release);
+    run_tasks(pool, seen, self->index);
   }
 }
 
@@ -73,17 +86,34 @@ static void announce(lurn__threads *pool) {
   pthread_mutex_unlock(&pool->mutex);
 }
 
-static lurn__threads *start(lurn_ctx *ctx) {
-  int want = ctx->num_threads - 1;
-  lurn__threads *pool = lurn__alloc_zeroed(ctx, pool_bytes(want));
-  if (pool == NULL) return NULL;
-  pthread_mutex_init(&pool->mutex, NULL);
-  pthread_cond_init(&pool->wake, NULL);
+static void start_workers(lurn__threads *pool, int want) {
   for (int i = 0; i < want; i++) {
     pool->workers[i] = (worker){.pool = pool, .index = i + 1};
     if (pthread_create(&pool->workers[i].thread, NULL, worker_main, &pool->workers[i]) != 0) break;
     pool->n_workers++;
   }
+}
+
+/* The host's signal handlers run in the host's threads: workers are born with signals blocked, but for those that tell of a
+ * fault of their own. */
+static void block_signals(sigset_t *before) {
+  static const int faults[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP};
+  sigset_t blocked;
+  sigfillset(&blocked);
+  for (size_t i = 0; i < sizeof faults / sizeof faults[0]; i++) sigdelset(&blocked, faults[i]);
+  pthread_sigmask(SIG_SETMASK, &blocked, before);
+}
+
+static lurn__threads *start(lurn_ctx *ctx) {
+  int want = ctx->num_threads - 1;
+  sigset_t before;
+  lurn__threads *pool = lurn__alloc_zeroed(ctx, pool_bytes(want));
+  if (pool == NULL) return NULL;
+  pthread_mutex_init(&pool->mutex, NULL);
+  pthread_cond_init(&pool->wake, NULL);
+  block_signals(&before);
+  start_workers(pool, want);
+  pthread_sigmask(SIG_SETMASK, &before, NULL);
   return ctx->threads = pool;
 }
 
@@ -99,31 +129,30 @@ void lurn__threads_stop(lurn_ctx *ctx) {
   ctx->threads = NULL;
 }
 
-/* Every worker has to come by, also one that finds no task left: with more threads than cores, give way to it. */
-static void wait_for_workers(lurn__threads *pool) {
-  for (int spins = 0; atomic_load_explicit(&pool->busy, memory_order_acquire) > 0; spins++) {
-    if (spins < SPINS_BEFORE_SLEEP)
-      lurn__cpu_relax();
-    else
-      sched_yield();
+/* Tasks that others have taken: with more threads than cores, give way to them. */
+static void wait_for_tasks(lurn__threads *pool, int64_t n_tasks) {
+  for (int spins = 0; atomic_load_explicit(&pool->done, memory_order_acquire) < n_tasks; spins++) {
+    if (spins < SPINS_BEFORE_SLEEP) lurn__cpu_relax();
+    else sched_yield();
   }
 }
 
 void lurn__parallel(lurn_ctx *ctx, int64_t n_tasks, lurn__task_fn *fn, void *arg) {
   lurn__threads *pool = ctx->threads;
   if (n_tasks > 1 && ctx->num_threads > 1 && pool == NULL) pool = start(ctx);
-  if (n_tasks <= 1 || pool == NULL || pool->n_workers == 0) {
+  if (n_tasks <= 1 || n_tasks > UINT32_MAX || pool == NULL || pool->n_workers == 0) {
     for (int64_t task = 0; task < n_tasks; task++) fn(arg, task, 0);
     return;
   }
+  uint32_t generation = atomic_load_explicit(&pool->generation, memory_order_relaxed) + 1;
   pool->fn = fn;
   pool->arg = arg;
   pool->n_tasks = n_tasks;
-  atomic_store_explicit(&pool->next, 0, memory_order_relaxed);
-  atomic_store_explicit(&pool->busy, pool->n_workers, memory_order_relaxed);
+  atomic_store_explicit(&pool->done, 0, memory_order_relaxed);
+  atomic_store_explicit(&pool->ticket, (uint64_t)generation << 32 | (uint64_t)n_tasks, memory_order_release);
   announce(pool);
-  run_tasks(pool, 0);
-  wait_for_workers(pool);
+  run_tasks(pool, generation, 0);
+  wait_for_tasks(pool, n_tasks);
 }
 
 lurn_status lurn_set_num_threads(lurn_ctx *ctx, int n) {

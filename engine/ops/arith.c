@@ -98,8 +98,9 @@ static lurn_status mul_backward(lurn__grad_call *grad) {
   return LURN_OK;
 }
 
-const lurn__op lurn__op_mul = {
-    .forward = mul_forward, .backward = mul_backward, .doc = "a * b, elementwise.\nBroadcasting and dtypes as for add."};
+const lurn__op lurn__op_mul = {.forward = mul_forward,
+                               .backward = mul_backward,
+                               .doc = "a * b, elementwise.\nBroadcasting and dtypes as for add."};
 
 /* ---- div --------------------------------------------------------------------------------------------------- */
 
@@ -125,7 +126,8 @@ static lurn_status div_backward(lurn__grad_call *grad) {
 
 const lurn__op lurn__op_div = {.forward = div_forward,
                                .backward = div_backward,
-                               .doc = "a / b, elementwise.\nBroadcasting and dtypes as for add; integers give float32."};
+                               .doc =
+                                   "a / b, elementwise.\nBroadcasting and dtypes as for add; integers give float32."};
 
 /* ---- pow --------------------------------------------------------------------------------------------------- */
 
@@ -148,7 +150,8 @@ static lurn_status pow_forward(lurn__call *call) {
   lurn_dtype dtype = result_dtype(call, args->a, args->b);
   if (call->recording) LURN__TRY(lurn__save_in(call, SAVED_A, args->a));
   if (call->recording) LURN__TRY(lurn__save_in(call, SAVED_B, args->b));
-  if (args->b->shape.ndim == 0 && dtype != LURN_BOOL && is_number(args->b, 2)) return power_of_two(call, args->a, dtype);
+  if (args->b->shape.ndim == 0 && dtype != LURN_BOOL && is_number(args->b, 2))
+    return power_of_two(call, args->a, dtype);
   return binary(call, LURN__BINARY_POW, args->a, args->b, dtype);
 }
 
@@ -167,7 +170,8 @@ static lurn_status pow_grad_base(lurn__grad_call *grad) {
   (*less)->weak = b->weak;
   LURN__TRY(lurn__pow(ctx, a, *less, power));
   LURN__TRY(lurn__mul(ctx, *power, b, g));
-  lurn_tensor **zero = lurn__temp(&grad->temps), **is_zero = lurn__temp(&grad->temps), **safe = lurn__temp(&grad->temps);
+  lurn_tensor **zero = lurn__temp(&grad->temps), **is_zero = lurn__temp(&grad->temps),
+              **safe = lurn__temp(&grad->temps);
   LURN__TRY(lurn_scalar_int(ctx, 0, zero)); /* a^0 is 1 everywhere, also at 0 and infinity: slope 0 */
   LURN__TRY(lurn__eq(ctx, b, *zero, is_zero));
   LURN__TRY(lurn__where(ctx, *is_zero, *zero, *g, safe));
@@ -180,8 +184,8 @@ static lurn_status pow_grad_exponent(lurn__grad_call *grad) {
   lurn_tensor *a = grad->saved[SAVED_A], *b = grad->saved[SAVED_B];
   lurn_tensor **power = lurn__temp(&grad->temps), **logarithm = lurn__temp(&grad->temps),
               **g = lurn__temp(&grad->temps), **zero = lurn__temp(&grad->temps), **flat = lurn__temp(&grad->temps),
-              **positive = lurn__temp(&grad->temps), **both = lurn__temp(&grad->temps), **real = lurn__temp(&grad->temps),
-              **safe = lurn__temp(&grad->temps);
+              **positive = lurn__temp(&grad->temps), **both = lurn__temp(&grad->temps),
+              **real = lurn__temp(&grad->temps), **safe = lurn__temp(&grad->temps);
   LURN__TRY(lurn__pow(ctx, a, b, power));
   LURN__TRY(lurn__to(ctx, a, grad->grad_out[0]->dtype, real));
   LURN__TRY(lurn__log(ctx, *real, logarithm));
@@ -200,10 +204,10 @@ static lurn_status pow_backward(lurn__grad_call *grad) {
   return LURN_OK;
 }
 
-const lurn__op lurn__op_pow = {
-    .forward = pow_forward,
-    .backward = pow_backward,
-    .doc = "a ^ b, elementwise.\nBroadcasting and dtypes as for add; integers stay integers (a negative exponent gives 0)."};
+const lurn__op lurn__op_pow = {.forward = pow_forward,
+                               .backward = pow_backward,
+                               .doc = "a ^ b, elementwise.\nBroadcasting and dtypes as for add; integers stay integers "
+                                      "(a negative exponent gives 0)."};
 
 /* ---- maximum, minimum -------------------------------------------------------------------------------------- */
 
@@ -214,7 +218,8 @@ static lurn_status extremum_forward(lurn__call *call, lurn__binary kind, lurn_te
 }
 
 /* The gradient goes to the operand that was taken; to both in halves where they are equal. */
-static lurn_status give_where_taken(lurn__grad_call *grad, int i, lurn_tensor *taken, lurn_tensor *other, bool maximum) {
+static lurn_status give_where_taken(lurn__grad_call *grad, int i, lurn_tensor *taken, lurn_tensor *other,
+                                    bool maximum) {
   lurn_ctx *ctx = grad->ctx;
   lurn_tensor **wins = lurn__temp(&grad->temps), **ties = lurn__temp(&grad->temps), **half = lurn__temp(&grad->temps),
               **zero = lurn__temp(&grad->temps), **share = lurn__temp(&grad->temps), **g = lurn__temp(&grad->temps);
@@ -280,11 +285,11 @@ static lurn_status remainder_backward(lurn__grad_call *grad) {
   return give_negative(grad, 1, *g);
 }
 
-const lurn__op lurn__op_remainder = {
-    .forward = remainder_forward,
-    .backward = remainder_backward,
-    .doc = "a - b floor(a / b), elementwise: the sign of b, as Lua's %.\nBroadcasting and dtypes as for add; integers by 0 "
-           "give 0; not defined for bool."};
+const lurn__op lurn__op_remainder = {.forward = remainder_forward,
+                                     .backward = remainder_backward,
+                                     .doc = "a - b floor(a / b), elementwise: the sign of b, as Lua's %.\nBroadcasting "
+                                            "and dtypes as for add; integers by 0 "
+                                            "give 0; not defined for bool."};
 
 static lurn_status floor_divide_forward(lurn__call *call) {
   const struct lurn__floor_divide_args *args = call->args;
@@ -298,8 +303,8 @@ static lurn_status floor_divide_backward(lurn__grad_call *grad) {
   return LURN_OK;
 }
 
-const lurn__op lurn__op_floor_divide = {
-    .forward = floor_divide_forward,
-    .backward = floor_divide_backward,
-    .doc = "floor(a / b), elementwise, as Lua's //.\nBroadcasting and dtypes as for add; integers by 0 give 0; not defined "
-           "for bool. Gradient 0."};
+const lurn__op lurn__op_floor_divide = {.forward = floor_divide_forward,
+                                        .backward = floor_divide_backward,
+                                        .doc = "floor(a / b), elementwise, as Lua's //.\nBroadcasting and dtypes as "
+                                               "for add; integers by 0 give 0; not defined "
+                                               "for bool. Gradient 0."};

@@ -36,7 +36,8 @@ static lurn_status compare(lurn__call *call, lurn__compare kind, lurn_tensor *a,
   }                                                                                                                    \
   const lurn__op lurn__op_##name = {                                                                                   \
       .forward = name##_forward,                                                                                       \
-      .doc = formula ", elementwise, as bool.\nShapes broadcast as in NumPy; both sides are first brought to their common dtype."}
+      .doc = formula                                                                                                   \
+      ", elementwise, as bool.\nShapes broadcast as in NumPy; both sides are first brought to their common dtype."}
 
 COMPARISON(eq, EQ, "a == b");
 COMPARISON(ne, NE, "a ~= b");

@@ -35,10 +35,11 @@ static lurn_status contiguous_forward(lurn__call *call) {
   return fill_from(call, x);
 }
 
-const lurn__op lurn__op_contiguous = {.forward = contiguous_forward,
-                                      .backward = give_as_is,
-                                      .view = true,
-                                      .doc = "x laid out in row-major order: x's own memory when it already is, else a copy."};
+const lurn__op lurn__op_contiguous = {
+    .forward = contiguous_forward,
+    .backward = give_as_is,
+    .view = true,
+    .doc = "x laid out in row-major order: x's own memory when it already is, else a copy."};
 
 static lurn_status to_forward(lurn__call *call) {
   const struct lurn__to_args *args = call->args;
@@ -52,10 +53,11 @@ static lurn_status to_forward(lurn__call *call) {
   return LURN_OK;
 }
 
-const lurn__op lurn__op_to = {.forward = to_forward,
-                              .backward = give_as_is,
-                              .doc = "A copy of x converted to dtype.\nFloat to integer truncates towards zero, gives 0 for "
-                                     "NaN and the nearest limit when out of range; to bool is x ~= 0."};
+const lurn__op lurn__op_to = {
+    .forward = to_forward,
+    .backward = give_as_is,
+    .doc = "A copy of x converted to dtype.\nFloat to integer truncates towards zero, gives 0 for "
+           "NaN and the nearest limit when out of range; to bool is x ~= 0."};
 
 /* ---- copy, fill -------------------------------------------------------------------------------------------- */
 
@@ -75,10 +77,11 @@ static lurn_status copy_backward(lurn__grad_call *grad) {
   return lurn__sum_to(grad->ctx, grad->grad_out[0], &grad->in[1], &grad->grad_in[1]);
 }
 
-const lurn__op lurn__op_copy = {.forward = copy_forward,
-                                .backward = copy_backward,
-                                .doc = "source, broadcast to the shape of x and converted to its dtype.\nThe gradient goes to "
-                                       "source alone."};
+const lurn__op lurn__op_copy = {
+    .forward = copy_forward,
+    .backward = copy_backward,
+    .doc = "source, broadcast to the shape of x and converted to its dtype.\nThe gradient goes to "
+           "source alone."};
 
 static lurn_status fill_forward(lurn__call *call) {
   const struct lurn__fill_args *args = call->args;
@@ -152,10 +155,11 @@ static lurn_status clamp_backward(lurn__grad_call *grad) {
   return LURN_OK;
 }
 
-const lurn__op lurn__op_clamp = {.forward = clamp_forward,
-                                 .backward = clamp_backward,
-                                 .doc = "min(max(x, min), max), elementwise; NaN stays.\nGradient 0 where x lies outside; not "
-                                        "defined for bool."};
+const lurn__op lurn__op_clamp = {
+    .forward = clamp_forward,
+    .backward = clamp_backward,
+    .doc = "min(max(x, min), max), elementwise; NaN stays.\nGradient 0 where x lies outside; not "
+           "defined for bool."};
 
 /* ---- where, masked_fill ------------------------------------------------------------------------------------ */
 
@@ -197,10 +201,11 @@ static lurn_status where_backward(lurn__grad_call *grad) {
   return LURN_OK;
 }
 
-const lurn__op lurn__op_where = {.forward = where_forward,
-                                 .backward = where_backward,
-                                 .doc = "a where condition is true (not 0), else b, elementwise.\nAll three broadcast; a and b "
-                                        "promote as in add."};
+const lurn__op lurn__op_where = {
+    .forward = where_forward,
+    .backward = where_backward,
+    .doc = "a where condition is true (not 0), else b, elementwise.\nAll three broadcast; a and b "
+           "promote as in add."};
 
 static lurn_status masked_fill_forward(lurn__call *call) {
   const struct lurn__masked_fill_args *args = call->args;
@@ -217,7 +222,8 @@ static lurn_status masked_fill_backward(lurn__grad_call *grad) {
   return lurn__sum_to(grad->ctx, *g, &grad->in[0], &grad->grad_in[0]);
 }
 
-const lurn__op lurn__op_masked_fill = {.forward = masked_fill_forward,
-                                       .backward = masked_fill_backward,
-                                       .doc = "value where mask is true (not 0), else x, elementwise.\nmask broadcasts with x; "
-                                              "the result keeps x's dtype."};
+const lurn__op lurn__op_masked_fill = {
+    .forward = masked_fill_forward,
+    .backward = masked_fill_backward,
+    .doc = "value where mask is true (not 0), else x, elementwise.\nmask broadcasts with x; "
+           "the result keeps x's dtype."};

@@ -67,10 +67,11 @@ static lurn_status cat_backward(lurn__grad_call *grad) {
   return LURN_OK;
 }
 
-const lurn__op lurn__op_cat = {.forward = cat_forward,
-                               .backward = cat_backward,
-                               .doc = "The tensors one after another along dimension dim.\nAll other sizes are equal; dtypes "
-                                      "promote."};
+const lurn__op lurn__op_cat = {
+    .forward = cat_forward,
+    .backward = cat_backward,
+    .doc = "The tensors one after another along dimension dim.\nAll other sizes are equal; dtypes "
+           "promote."};
 
 /* ---- stack ------------------------------------------------------------------------------------------------- */
 
@@ -119,7 +120,8 @@ static lurn_status stack_backward(lurn__grad_call *grad) {
 
 const lurn__op lurn__op_stack = {.forward = stack_forward,
                                  .backward = stack_backward,
-                                 .doc = "The tensors along a new dimension dim.\nAll shapes are equal; dtypes promote."};
+                                 .doc =
+                                     "The tensors along a new dimension dim.\nAll shapes are equal; dtypes promote."};
 
 /* ---- Indices ----------------------------------------------------------------------------------------------- */
 
@@ -189,8 +191,9 @@ static lurn_status index_select_backward(lurn__grad_call *grad) {
 
 const lurn__op lurn__op_index_select = {.forward = index_select_forward,
                                         .backward = index_select_backward,
-                                        .doc = "The slices of x at the positions index (one dimension) along dim, in that "
-                                               "order.\nA position may come several times; its gradients add up."};
+                                        .doc =
+                                            "The slices of x at the positions index (one dimension) along dim, in that "
+                                            "order.\nA position may come several times; its gradients add up."};
 
 /* ---- gather ------------------------------------------------------------------------------------------------ */
 
@@ -208,8 +211,10 @@ static lurn_status check_gather(lurn__call *call, const lurn_tensor *x, const lu
   bool fits = x->shape.ndim == index->shape.ndim && x->shape.ndim > 0;
   for (int i = 0; fits && i < x->shape.ndim; i++) fits = i == dim || index->shape.size[i] <= x->shape.size[i];
   if (fits) return LURN_OK;
-  return lurn__op_fail(call, LURN_ESHAPE, "index of shape %s does not fit x of shape %s: outside dimension %d no size may be "
-                                          "larger", LURN__SHAPE(index), LURN__SHAPE(x), dim + call->ctx->index_base);
+  return lurn__op_fail(call, LURN_ESHAPE,
+                       "index of shape %s does not fit x of shape %s: outside dimension %d no size may be "
+                       "larger",
+                       LURN__SHAPE(index), LURN__SHAPE(x), dim + call->ctx->index_base);
 }
 
 static lurn_status gather_forward(lurn__call *call) {
@@ -241,10 +246,8 @@ lurn_status lurn__scatter_add(lurn_ctx *ctx, lurn_tensor *target, int dim, lurn_
     int64_t where = lurn__i64(index)[offset_of(&source->shape, index->stride, i, -1)] - base;
     int64_t to = offset_of(&source->shape, target->stride, i, dim) + where * target->stride[dim];
     int64_t from = offset_of(&source->shape, source->stride, i, -1);
-    if (wide)
-      lurn__f64(target)[to] += lurn__f64(source)[from];
-    else
-      lurn__f32(target)[to] += lurn__f32(source)[from];
+    if (wide) lurn__f64(target)[to] += lurn__f64(source)[from];
+    else lurn__f32(target)[to] += lurn__f32(source)[from];
   }
   return LURN_OK;
 }
@@ -260,5 +263,6 @@ static lurn_status gather_backward(lurn__grad_call *grad) {
 const lurn__op lurn__op_gather = {
     .forward = gather_forward,
     .backward = gather_backward,
-    .doc = "out[i][j][k] = x[index[i][j][k]][j][k] for dim = 1, and likewise along other dimensions.\nindex has as many "
-           "dimensions as x, no size but that of dim larger than x's. Gradients at equal positions add up."};
+    .doc =
+        "out[i][j][k] = x[index[i][j][k]][j][k] for dim = 1, and likewise along other dimensions.\nindex has as many "
+        "dimensions as x, no size but that of dim larger than x's. Gradients at equal positions add up."};

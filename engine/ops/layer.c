@@ -87,11 +87,11 @@ static lurn_status dropout_backward(lurn__grad_call *grad) {
   return apply_mask(grad->ctx, &grad->temps, gy, grad->saved[SAVED_MASK], args->p, grad->grad_in[0]);
 }
 
-const lurn__op lurn__op_dropout = {
-    .forward = dropout_forward,
-    .backward = dropout_backward,
-    .doc = "0 with probability p, else x / (1 - p), elementwise; x itself when not training.\nFloat tensors only. Uses the "
-           "context's random numbers. Source: Srivastava et al., JMLR 15 (2014)."};
+const lurn__op lurn__op_dropout = {.forward = dropout_forward,
+                                   .backward = dropout_backward,
+                                   .doc = "0 with probability p, else x / (1 - p), elementwise; x itself when not "
+                                          "training.\nFloat tensors only. Uses the "
+                                          "context's random numbers. Source: Srivastava et al., JMLR 15 (2014)."};
 
 /* ---- embedding --------------------------------------------------------------------------------------------- */
 
@@ -134,10 +134,11 @@ static lurn_status embedding_backward(lurn__grad_call *grad) {
   return LURN_OK;
 }
 
-const lurn__op lurn__op_embedding = {.forward = embedding_forward,
-                                     .backward = embedding_backward,
-                                     .doc = "The rows of weight that ids name.\nids (...) of integers, weight (classes, features); "
-                                            "result (..., features). An id outside the classes is an error."};
+const lurn__op lurn__op_embedding = {
+    .forward = embedding_forward,
+    .backward = embedding_backward,
+    .doc = "The rows of weight that ids name.\nids (...) of integers, weight (classes, features); "
+           "result (..., features). An id outside the classes is an error."};
 
 /* ---- layer_norm -------------------------------------------------------------------------------------------- */
 
@@ -205,8 +206,9 @@ static lurn_status layer_norm_backward(lurn__grad_call *grad) {
   return LURN_OK;
 }
 
-const lurn__op lurn__op_layer_norm = {
-    .forward = layer_norm_forward,
-    .backward = layer_norm_backward,
-    .doc = "(x - mean) / sqrt(var + eps) * weight + bias, over the last dimension.\nx (..., n), weight and bias (n) or none; "
-           "var is the mean of squares about the mean. Source: Ba, Kiros, Hinton 2016."};
+const lurn__op lurn__op_layer_norm = {.forward = layer_norm_forward,
+                                      .backward = layer_norm_backward,
+                                      .doc =
+                                          "(x - mean) / sqrt(var + eps) * weight + bias, over the last dimension.\nx "
+                                          "(..., n), weight and bias (n) or none; "
+                                          "var is the mean of squares about the mean. Source: Ba, Kiros, Hinton 2016."};

@@ -7,7 +7,8 @@ enum { NONE = 0, MEAN = 1, SUM = 2 };
 
 static lurn_status check_reduction(lurn__call *call, int64_t reduction) {
   if (reduction >= NONE && reduction <= SUM) return LURN_OK;
-  return lurn__op_fail(call, LURN_EVALUE, "reduction %lld; expected 0 (none), 1 (mean) or 2 (sum)", (long long)reduction);
+  return lurn__op_fail(call, LURN_EVALUE, "reduction %lld; expected 0 (none), 1 (mean) or 2 (sum)",
+                       (long long)reduction);
 }
 
 /* ---- Targets ----------------------------------------------------------------------------------------------- */
@@ -28,11 +29,12 @@ static lurn_status read_targets(lurn__call *call, lurn_tensor *targets, int64_t 
     }
     int64_t given = class[i];
     class[i] = (int64_t)((uint64_t)given - (uint64_t)base);
-    if ((uint64_t)class[i] >= (uint64_t)classes)
+    if ((uint64_t) class[i] >= (uint64_t)classes)
       return lurn__op_fail(call, LURN_EINDEX, "target %lld; expected a class of %lld..%lld", (long long)given,
                            (long long)base, (long long)(classes - 1 + base));
-    *total += weight == NULL ? 1 : lurn__load(weight->dtype, (char *)lurn__tensor_ptr(weight) +
-                                                                 class[i] * (int64_t)lurn__tensor_width(weight));
+    *total += weight == NULL ? 1
+                             : lurn__load(weight->dtype, (char *)lurn__tensor_ptr(weight) +
+                                                             class[i] * (int64_t)lurn__tensor_width(weight));
   }
   return LURN_OK;
 }
@@ -50,10 +52,10 @@ static lurn_status check_classes(lurn__call *call, const lurn_tensor *x, const l
   if (weight->shape.ndim != 1 || weight->shape.size[0] != classes)
     return lurn__op_fail(call, LURN_ESHAPE, "weight has shape %s; expected (%lld)", LURN__SHAPE(weight),
                          (long long)classes);
-  return weight->dtype == x->dtype ? LURN_OK
-                                   : lurn__op_fail(call, LURN_EDTYPE, "weight is %s; expected %s like %s",
-                                                   lurn_dtype_name(weight->dtype), lurn_dtype_name(x->dtype),
-                                                   call->info->params[0].name);
+  return weight->dtype == x->dtype
+             ? LURN_OK
+             : lurn__op_fail(call, LURN_EDTYPE, "weight is %s; expected %s like %s", lurn_dtype_name(weight->dtype),
+                             lurn_dtype_name(x->dtype), call->info->params[0].name);
 }
 
 /* Reduces the losses of all rows (a temporary) into out[0].  total is the divisor of the mean. */
@@ -173,21 +175,24 @@ static lurn_status cross_entropy_backward(lurn__grad_call *grad) {
   return LURN_OK;
 }
 
-const lurn__op lurn__op_cross_entropy = {
-    .forward = cross_entropy_forward,
-    .backward = cross_entropy_backward,
-    .doc = "-log softmax(logits)[target], in nats.\nlogits (..., C) with the classes last, targets (...) of integers, weight (C) "
-           "or none. Targets equal to ignore_index, as given, count for nothing; label_smoothing s mixes in the mean over all "
-           "classes with weight s. mean divides by the total weight of the targets; all ignored gives NaN. Source: Szegedy et al. "
-           "2016 for the smoothing."};
+const lurn__op lurn__op_cross_entropy = {.forward = cross_entropy_forward,
+                                         .backward = cross_entropy_backward,
+                                         .doc = "-log softmax(logits)[target], in nats.\nlogits (..., C) with the "
+                                                "classes last, targets (...) of integers, weight (C) "
+                                                "or none. Targets equal to ignore_index, as given, count for nothing; "
+                                                "label_smoothing s mixes in the mean over all "
+                                                "classes with weight s. mean divides by the total weight of the "
+                                                "targets; all ignored gives NaN. Source: Szegedy et al. "
+                                                "2016 for the smoothing."};
 
 /* ---- nll_loss ---------------------------------------------------------------------------------------------- */
 
 enum { NLL_TARGETS = 0, NLL_WEIGHT, NLL_TOTAL };
 
 static double class_weight(const lurn_tensor *weight, int64_t class) {
-  return weight == NULL ? 1 : lurn__load(weight->dtype, (char *)lurn__tensor_ptr(weight) +
-                                                            class * (int64_t)lurn__tensor_width(weight));
+  return weight == NULL ? 1
+                        : lurn__load(weight->dtype,
+                                     (char *)lurn__tensor_ptr(weight) + class * (int64_t)lurn__tensor_width(weight));
 }
 
 static lurn_status nll_loss_forward(lurn__call *call) {
@@ -212,7 +217,7 @@ static lurn_status nll_loss_forward(lurn__call *call) {
   for (int64_t i = 0; i < n; i++) {
     int64_t class = lurn__i64(*targets)[i];
     const char *row = (const char *)lurn__tensor_ptr(*x) + (size_t)(i * classes) * width;
-    double loss = class < 0 ? 0 : -class_weight(*weight, class) * lurn__load(dtype, row + (size_t)class * width);
+    double loss = class < 0 ? 0 : -class_weight(*weight, class) * lurn__load(dtype, row + (size_t) class * width);
     lurn__store(dtype, (char *)lurn__tensor_ptr(*losses) + (size_t)i * width, loss);
   }
   return reduce_losses(call, *losses, args->reduction, total);
@@ -239,8 +244,10 @@ static lurn_status nll_loss_backward(lurn__grad_call *grad) {
 const lurn__op lurn__op_nll_loss = {
     .forward = nll_loss_forward,
     .backward = nll_loss_backward,
-    .doc = "-log_probs[target], in nats.\nlog_probs (..., C) with the classes last, targets (...) of integers, weight (C) or none. "
-           "Targets equal to ignore_index, as given, count for nothing. mean divides by the total weight of the targets."};
+    .doc =
+        "-log_probs[target], in nats.\nlog_probs (..., C) with the classes last, targets (...) of integers, weight (C) "
+        "or none. "
+        "Targets equal to ignore_index, as given, count for nothing. mean divides by the total weight of the targets."};
 
 /* ---- mse_loss ---------------------------------------------------------------------------------------------- */
 
@@ -276,6 +283,7 @@ static lurn_status mse_loss_backward(lurn__grad_call *grad) {
   return lurn__sum_to(grad->ctx, *negative, &grad->in[1], &grad->grad_in[1]);
 }
 
-const lurn__op lurn__op_mse_loss = {.forward = mse_loss_forward,
-                                    .backward = mse_loss_backward,
-                                    .doc = "(input - target)^2.\nEqual shapes, no broadcasting. mean is over all elements."};
+const lurn__op lurn__op_mse_loss = {
+    .forward = mse_loss_forward,
+    .backward = mse_loss_backward,
+    .doc = "(input - target)^2.\nEqual shapes, no broadcasting. mean is over all elements."};

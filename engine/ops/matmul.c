@@ -26,8 +26,8 @@ static lurn_status plan_matmul(lurn_ctx *ctx, const lurn__shape *a, const lurn__
   p.n = p.column_vector ? 1 : b->size[b->ndim - 1];
   int64_t inner = b->size[p.column_vector ? 0 : b->ndim - 2];
   if (inner != p.k)
-    return lurn__fail(ctx, LURN_ESHAPE, "matmul: %s x %s: inner sizes %lld and %lld differ", lurn__shape_print(a, a_text),
-                      lurn__shape_print(b, b_text), (long long)p.k, (long long)inner);
+    return lurn__fail(ctx, LURN_ESHAPE, "matmul: %s x %s: inner sizes %lld and %lld differ",
+                      lurn__shape_print(a, a_text), lurn__shape_print(b, b_text), (long long)p.k, (long long)inner);
   lurn__shape a_batch = *a, b_batch = *b;
   a_batch.ndim = p.row_vector ? 0 : a->ndim - 2;
   b_batch.ndim = p.column_vector ? 0 : b->ndim - 2;
@@ -82,7 +82,8 @@ static lurn_status multiply(lurn_ctx *ctx, const matmul_plan *p, const lurn_tens
     lurn__matrix at = ma, bt = mb;
     at.data = (const char *)ma.data + batch_offset(a, &p->batch, i, p->row_vector ? 1 : 2) * (int64_t)width;
     bt.data = (const char *)mb.data + batch_offset(b, &p->batch, i, p->column_vector ? 1 : 2) * (int64_t)width;
-    LURN__TRY(lurn__product(ctx, c->dtype, p->m, p->n, p->k, at, bt, out + (size_t)(i * p->m * p->n) * width, p->n, false));
+    LURN__TRY(
+        lurn__product(ctx, c->dtype, p->m, p->n, p->k, at, bt, out + (size_t)(i * p->m * p->n) * width, p->n, false));
   }
   return LURN_OK;
 }
@@ -163,11 +164,12 @@ static lurn_status matmul_backward(lurn__grad_call *grad) {
   return LURN_OK;
 }
 
-const lurn__op lurn__op_matmul = {.forward = matmul_forward,
-                                  .backward = matmul_backward,
-                                  .doc = "The matrix product a b.\n(..., m, k) x (..., k, n) gives (..., m, n): leading "
-                                         "dimensions broadcast. A vector (k) on the left counts as one row, on the right as one "
-                                         "column, and does not show in the result. Float tensors only."};
+const lurn__op lurn__op_matmul = {
+    .forward = matmul_forward,
+    .backward = matmul_backward,
+    .doc = "The matrix product a b.\n(..., m, k) x (..., k, n) gives (..., m, n): leading "
+           "dimensions broadcast. A vector (k) on the left counts as one row, on the right as one "
+           "column, and does not show in the result. Float tensors only."};
 
 /* ---- linear ------------------------------------------------------------------------------------------------ */
 
@@ -182,8 +184,9 @@ static lurn_status check_linear(lurn__call *call, const lurn_tensor *x, const lu
     return lurn__op_fail(call, LURN_ESHAPE, "x has shape %s; expected (..., %lld) for a weight of shape %s",
                          LURN__SHAPE(x), (long long)weight->shape.size[1], LURN__SHAPE(weight));
   if (weight->dtype != x->dtype || (bias != NULL && bias->dtype != x->dtype))
-    return lurn__op_fail(call, LURN_EDTYPE, "x is %s, weight %s, bias %s; expected all the same", lurn_dtype_name(x->dtype),
-                         lurn_dtype_name(weight->dtype), bias != NULL ? lurn_dtype_name(bias->dtype) : "absent");
+    return lurn__op_fail(call, LURN_EDTYPE, "x is %s, weight %s, bias %s; expected all the same",
+                         lurn_dtype_name(x->dtype), lurn_dtype_name(weight->dtype),
+                         bias != NULL ? lurn_dtype_name(bias->dtype) : "absent");
   if (bias != NULL && (bias->shape.ndim != 1 || bias->shape.size[0] != weight->shape.size[0]))
     return lurn__op_fail(call, LURN_ESHAPE, "bias has shape %s; expected (%lld)", LURN__SHAPE(bias),
                          (long long)weight->shape.size[0]);
@@ -239,7 +242,8 @@ static lurn_status linear_backward(lurn__grad_call *grad) {
   return LURN_OK;
 }
 
-const lurn__op lurn__op_linear = {.forward = linear_forward,
-                                  .backward = linear_backward,
-                                  .doc = "y = x W^T + b.\nx (..., in), weight (out, in), bias (out) or none; y (..., out). Float "
-                                         "tensors of one dtype."};
+const lurn__op lurn__op_linear = {
+    .forward = linear_forward,
+    .backward = linear_backward,
+    .doc = "y = x W^T + b.\nx (..., in), weight (out, in), bias (out) or none; y (..., out). Float "
+           "tensors of one dtype."};

@@ -89,9 +89,9 @@ typedef struct lurn__call {
   const void *args;
   lurn_tensor **in; /* tensors among the arguments in order, lists flattened, NULL for absent ones */
   int64_t n_in;
-  const bool *need;  /* per input: its gradient is wanted; all false when nothing is recorded */
-  bool recording;    /* some need is true */
-  bool inplace;      /* out[0] is in[0] */
+  const bool *need; /* per input: its gradient is wanted; all false when nothing is recorded */
+  bool recording;   /* some need is true */
+  bool inplace;     /* out[0] is in[0] */
   lurn_tensor *out[LURN__MAX_OUT];
   lurn__saved saved[LURN__MAX_SAVED];
   lurn__temps temps;

@@ -70,10 +70,8 @@ static lurn_status run_together(lurn_ctx *ctx, product *p) {
     return LURN_ENOMEM;
   }
   lurn__parallel(ctx, pack_tasks, pack_task, p);
-  if (by_rows)
-    p->columns_per_task = p->n;
-  else
-    p->rows_per_task = p->m;
+  if (by_rows) p->columns_per_task = p->n;
+  else p->rows_per_task = p->m;
   p->column_tasks = (p->n + p->columns_per_task - 1) / p->columns_per_task;
   int64_t row_tasks = (p->m + p->rows_per_task - 1) / p->rows_per_task;
   lurn__parallel(ctx, row_tasks * p->column_tasks, multiply_task, p);

@@ -84,7 +84,8 @@ static uint64_t below(uint64_t range, uint32_t high, uint32_t low) {
 
 lurn_status lurn_randint(lurn_ctx *ctx, int64_t low, int64_t high, int ndim, const int64_t *shape, lurn_tensor **out) {
   if (low > high)
-    return lurn__fail(ctx, LURN_EVALUE, "randint: no whole number between %lld and %lld", (long long)low, (long long)high);
+    return lurn__fail(ctx, LURN_EVALUE, "randint: no whole number between %lld and %lld", (long long)low,
+                      (long long)high);
   uint64_t range = (uint64_t)high - (uint64_t)low + 1;
   LURN__TRY(lurn_empty(ctx, LURN_INT64, ndim, shape, out));
   int64_t n = lurn__numel(*out), *value = lurn__i64(*out);

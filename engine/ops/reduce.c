@@ -86,10 +86,8 @@ static void run_rows(const void *arg, int64_t first, int64_t last) {
   const reduce_run *run = arg;
   const char *x = run->x + (size_t)(first * run->n * run->inner) * run->x_width;
   char *y = run->y + (size_t)(first * run->inner) * run->y_width;
-  if (run->inner == 1)
-    run->kernels->reduce_rows[run->kind][run->dtype](last - first, run->n, x, run->n, y);
-  else
-    run->kernels->reduce_axis[run->kind][run->dtype](last - first, run->n, run->inner, x, y);
+  if (run->inner == 1) run->kernels->reduce_rows[run->kind][run->dtype](last - first, run->n, x, run->n, y);
+  else run->kernels->reduce_axis[run->kind][run->dtype](last - first, run->n, run->inner, x, y);
 }
 
 /* One long row: parts of fixed length, added in order. */
@@ -115,7 +113,8 @@ static lurn_status sum_one_row(lurn_ctx *ctx, const lurn__kernels *kernels, cons
   int64_t count = (in->n + PART - 1) / PART;
   double *parts = lurn__alloc_array(ctx, (size_t)count, sizeof *parts), total = 0;
   if (parts == NULL) return LURN_ENOMEM;
-  total_run run = {kernels->rowwise->sum[in->x->dtype], lurn__tensor_ptr(in->x), lurn__tensor_width(in->x), in->n, parts};
+  total_run run = {kernels->rowwise->sum[in->x->dtype], lurn__tensor_ptr(in->x), lurn__tensor_width(in->x), in->n,
+                   parts};
   lurn__for_rows(ctx, count, PART, run_total, &run);
   for (int64_t i = 0; i < count; i++) total += parts[i];
   lurn__free(ctx, parts, (size_t)count * sizeof *parts);
@@ -128,16 +127,21 @@ static lurn_status reduce_into(lurn_ctx *ctx, const arranged *in, lurn__reductio
   bool one_row = in->outer == 1 && in->inner == 1 && in->n > PART;
   if (one_row && kind == LURN__REDUCE_SUM && lurn_dtype_is_float(in->x->dtype))
     return sum_one_row(ctx, kernels, in, out);
-  reduce_run run = {kernels->rowwise,         kind,
-                    in->x->dtype,             lurn__tensor_ptr(in->x),
-                    lurn__tensor_ptr(out),    lurn__tensor_width(in->x),
-                    lurn__tensor_width(out),  in->n,
+  reduce_run run = {kernels->rowwise,
+                    kind,
+                    in->x->dtype,
+                    lurn__tensor_ptr(in->x),
+                    lurn__tensor_ptr(out),
+                    lurn__tensor_width(in->x),
+                    lurn__tensor_width(out),
+                    in->n,
                     in->inner};
   lurn__for_rows(ctx, in->outer, in->n * in->inner, run_rows, &run);
   return LURN_OK;
 }
 
-static lurn_status reduce(lurn__call *call, lurn_tensor *x, const reduction *r, lurn__reduction kind, lurn_dtype dtype) {
+static lurn_status reduce(lurn__call *call, lurn_tensor *x, const reduction *r, lurn__reduction kind,
+                          lurn_dtype dtype) {
   arranged in;
   LURN__TRY(arrange(call->ctx, &call->temps, x, r, &in));
   LURN__TRY(lurn__out(call, 0, dtype, &r->shape));
@@ -168,10 +172,11 @@ static lurn_status sum_backward(lurn__grad_call *grad) {
   return stretch(grad, grad->grad_out[0], &r, &grad->grad_in[0]);
 }
 
-const lurn__op lurn__op_sum = {.forward = sum_forward,
-                               .backward = sum_backward,
-                               .doc = "The sum over the dimensions dim, or over all.\nkeepdim keeps them with size 1. Integers "
-                                      "and bools give int64. Of no elements: 0."};
+const lurn__op lurn__op_sum = {
+    .forward = sum_forward,
+    .backward = sum_backward,
+    .doc = "The sum over the dimensions dim, or over all.\nkeepdim keeps them with size 1. Integers "
+           "and bools give int64. Of no elements: 0."};
 
 static lurn_status mean_forward(lurn__call *call) {
   const struct lurn__mean_args *args = call->args;
@@ -194,10 +199,11 @@ static lurn_status mean_backward(lurn__grad_call *grad) {
   return stretch(grad, *share, &r, &grad->grad_in[0]);
 }
 
-const lurn__op lurn__op_mean = {.forward = mean_forward,
-                                .backward = mean_backward,
-                                .doc = "The mean over the dimensions dim, or over all.\nkeepdim keeps them with size 1. Float "
-                                       "tensors only. Of no elements: NaN."};
+const lurn__op lurn__op_mean = {
+    .forward = mean_forward,
+    .backward = mean_backward,
+    .doc = "The mean over the dimensions dim, or over all.\nkeepdim keeps them with size 1. Float "
+           "tensors only. Of no elements: NaN."};
 
 /* ---- amax, amin -------------------------------------------------------------------------------------------- */
 
@@ -241,8 +247,9 @@ static lurn_status amax_backward(lurn__grad_call *grad) {
 
 const lurn__op lurn__op_amax = {.forward = amax_forward,
                                 .backward = amax_backward,
-                                .doc = "The largest element over the dimensions dim, or over all; NaN when there is one.\n"
-                                       "keepdim keeps them with size 1. Equal largest elements share the gradient."};
+                                .doc =
+                                    "The largest element over the dimensions dim, or over all; NaN when there is one.\n"
+                                    "keepdim keeps them with size 1. Equal largest elements share the gradient."};
 
 static lurn_status amin_forward(lurn__call *call) {
   const struct lurn__amin_args *args = call->args;
@@ -254,10 +261,11 @@ static lurn_status amin_backward(lurn__grad_call *grad) {
   return extremum_backward(grad, args->dim, args->keepdim);
 }
 
-const lurn__op lurn__op_amin = {.forward = amin_forward,
-                                .backward = amin_backward,
-                                .doc = "The smallest element over the dimensions dim, or over all; NaN when there is one.\n"
-                                       "keepdim keeps them with size 1. Equal smallest elements share the gradient."};
+const lurn__op lurn__op_amin = {
+    .forward = amin_forward,
+    .backward = amin_backward,
+    .doc = "The smallest element over the dimensions dim, or over all; NaN when there is one.\n"
+           "keepdim keeps them with size 1. Equal smallest elements share the gradient."};
 
 /* ---- max, min: with positions ------------------------------------------------------------------------------ */
 
@@ -306,10 +314,11 @@ static lurn_status max_backward(lurn__grad_call *grad) {
   return grad->grad_out[0] == NULL ? LURN_OK : extremum_at_backward(grad, args->dim, args->keepdim, args->base);
 }
 
-const lurn__op lurn__op_max = {.forward = max_forward,
-                               .backward = max_backward,
-                               .doc = "The largest elements along dimension dim, and their positions (int64).\nAmong equals the "
-                                      "first, which takes the gradient; NaN counts as largest. keepdim keeps dim with size 1."};
+const lurn__op lurn__op_max = {
+    .forward = max_forward,
+    .backward = max_backward,
+    .doc = "The largest elements along dimension dim, and their positions (int64).\nAmong equals the "
+           "first, which takes the gradient; NaN counts as largest. keepdim keeps dim with size 1."};
 
 static lurn_status min_forward(lurn__call *call) {
   const struct lurn__min_args *args = call->args;
@@ -321,11 +330,12 @@ static lurn_status min_backward(lurn__grad_call *grad) {
   return grad->grad_out[0] == NULL ? LURN_OK : extremum_at_backward(grad, args->dim, args->keepdim, args->base);
 }
 
-const lurn__op lurn__op_min = {.forward = min_forward,
-                               .backward = min_backward,
-                               .doc = "The smallest elements along dimension dim, and their positions (int64).\nAmong equals "
-                                      "the first, which takes the gradient; NaN counts as smallest. keepdim keeps dim with size "
-                                      "1."};
+const lurn__op lurn__op_min = {
+    .forward = min_forward,
+    .backward = min_backward,
+    .doc = "The smallest elements along dimension dim, and their positions (int64).\nAmong equals "
+           "the first, which takes the gradient; NaN counts as smallest. keepdim keeps dim with size "
+           "1."};
 
 /* ---- argmax, argmin ---------------------------------------------------------------------------------------- */
 
@@ -343,18 +353,20 @@ static lurn_status argmax_forward(lurn__call *call) {
   return argument_of(call, args->x, args->dim, args->keepdim, args->base, LURN__REDUCE_ARGMAX);
 }
 
-const lurn__op lurn__op_argmax = {.forward = argmax_forward,
-                                  .doc = "Position of the largest element over the dimensions dim, or over all, counted in "
-                                         "row-major order over them; int64.\nAmong equals the first; NaN counts as largest."};
+const lurn__op lurn__op_argmax = {
+    .forward = argmax_forward,
+    .doc = "Position of the largest element over the dimensions dim, or over all, counted in "
+           "row-major order over them; int64.\nAmong equals the first; NaN counts as largest."};
 
 static lurn_status argmin_forward(lurn__call *call) {
   const struct lurn__argmin_args *args = call->args;
   return argument_of(call, args->x, args->dim, args->keepdim, args->base, LURN__REDUCE_ARGMIN);
 }
 
-const lurn__op lurn__op_argmin = {.forward = argmin_forward,
-                                  .doc = "Position of the smallest element over the dimensions dim, or over all, counted in "
-                                         "row-major order over them; int64.\nAmong equals the first; NaN counts as smallest."};
+const lurn__op lurn__op_argmin = {
+    .forward = argmin_forward,
+    .doc = "Position of the smallest element over the dimensions dim, or over all, counted in "
+           "row-major order over them; int64.\nAmong equals the first; NaN counts as smallest."};
 
 /* ---- logsumexp --------------------------------------------------------------------------------------------- */
 
@@ -392,7 +404,8 @@ static lurn_status logsumexp_backward(lurn__grad_call *grad) {
   reduction r;
   LURN__TRY(plan_reduction(grad->ctx, "logsumexp", &grad->in[0].shape, (lurn_ints){&args->dim, 1}, args->keepdim, &r));
   lurn__temps *temps = &grad->temps;
-  lurn_tensor **lse = lurn__temp(temps), **shifted = lurn__temp(temps), **p = lurn__temp(temps), **g = lurn__temp(temps);
+  lurn_tensor **lse = lurn__temp(temps), **shifted = lurn__temp(temps), **p = lurn__temp(temps),
+              **g = lurn__temp(temps);
   LURN__TRY(stretch(grad, grad->saved[SAVED_RESULT], &r, lse));
   LURN__TRY(lurn__sub(grad->ctx, grad->saved[SAVED_X], *lse, shifted));
   LURN__TRY(lurn__exp(grad->ctx, *shifted, p));
@@ -400,7 +413,8 @@ static lurn_status logsumexp_backward(lurn__grad_call *grad) {
   return lurn__mul(grad->ctx, *g, *p, &grad->grad_in[0]);
 }
 
-const lurn__op lurn__op_logsumexp = {.forward = logsumexp_forward,
-                                     .backward = logsumexp_backward,
-                                     .doc = "log sum e^x along dimension dim, without overflow.\nkeepdim keeps dim with size 1. "
-                                            "Of no elements: -inf."};
+const lurn__op lurn__op_logsumexp = {
+    .forward = logsumexp_forward,
+    .backward = logsumexp_backward,
+    .doc = "log sum e^x along dimension dim, without overflow.\nkeepdim keeps dim with size 1. "
+           "Of no elements: -inf."};

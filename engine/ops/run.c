@@ -29,8 +29,7 @@ void lurn__op_inputs(const lurn_op_info *info, const void *args, lurn_tensor **i
 static lurn_status check_input(lurn_ctx *ctx, const lurn_op_info *info, const lurn_param *param, const lurn_tensor *t) {
   if (t == NULL && param->kind == LURN_PARAM_OPTIONAL) return LURN_OK;
   if (t == NULL) return lurn__fail(ctx, LURN_EVALUE, "%s: no tensor given for %s", info->name, param->name);
-  if (t->ctx != ctx)
-    return lurn__fail(ctx, LURN_ESTATE, "%s: %s belongs to another context", info->name, param->name);
+  if (t->ctx != ctx) return lurn__fail(ctx, LURN_ESTATE, "%s: %s belongs to another context", info->name, param->name);
   return LURN_OK;
 }
 
@@ -111,8 +110,7 @@ lurn_status lurn__op_run_inplace(lurn_ctx *ctx, const lurn_op_info *info, const 
   return run(&call, NULL);
 }
 
-#define OP(name, inplace, ...)                                                                                         \
-  LURN__DEFINE_OP(lurn__, lurn__op_run, lurn__op_run_inplace, name, inplace, __VA_ARGS__)
+#define OP(name, inplace, ...) LURN__DEFINE_OP(lurn__, lurn__op_run, lurn__op_run_inplace, name, inplace, __VA_ARGS__)
 #include "ops/ops.def"
 #undef OP
 
@@ -138,7 +136,8 @@ lurn_status lurn__out(lurn__call *call, int i, lurn_dtype dtype, const lurn__sha
                          lurn_dtype_name(dtype), lurn_dtype_name(target->dtype));
   for (int d = 0; d < target->shape.ndim; d++)
     if (target->stride[d] == 0 && target->shape.size[d] > 1)
-      return lurn__op_fail(call, LURN_ESTATE, "the tensor was expanded: several of its elements share memory; clone it first");
+      return lurn__op_fail(call, LURN_ESTATE,
+                           "the tensor was expanded: several of its elements share memory; clone it first");
   call->out[i] = lurn_retain(target);
   return LURN_OK;
 }

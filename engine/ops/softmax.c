@@ -13,10 +13,8 @@ typedef struct softmax_run {
 static void run_rows(const void *arg, int64_t first, int64_t last) {
   const softmax_run *run = arg;
   size_t skip = (size_t)(first * run->n) * run->width;
-  if (run->fn != NULL)
-    run->fn(last - first, run->n, run->x + skip, run->n, run->y + skip, run->n);
-  else
-    run->grad_fn(last - first, run->n, run->gy + skip, run->n, run->x + skip, run->n, run->y + skip, run->n);
+  if (run->fn != NULL) run->fn(last - first, run->n, run->x + skip, run->n, run->y + skip, run->n);
+  else run->grad_fn(last - first, run->n, run->gy + skip, run->n, run->x + skip, run->n, run->y + skip, run->n);
 }
 
 /* x with dimension dim last, contiguous. */
@@ -35,9 +33,7 @@ static lurn_status dim_back(lurn_ctx *ctx, lurn__temps *temps, lurn_tensor *flat
   return lurn__copy_(ctx, out, *moved);
 }
 
-static int64_t row_length(const lurn_tensor *t) {
-  return t->shape.ndim > 0 ? t->shape.size[t->shape.ndim - 1] : 1;
-}
+static int64_t row_length(const lurn_tensor *t) { return t->shape.ndim > 0 ? t->shape.size[t->shape.ndim - 1] : 1; }
 
 static void run(lurn_ctx *ctx, softmax_run *r, const lurn_tensor *x, const lurn_tensor *gy, lurn_tensor *y) {
   r->n = row_length(x);
@@ -111,6 +107,7 @@ static lurn_status log_softmax_backward(lurn__grad_call *grad) {
   return backward(grad, args->dim, lurn__kernels_of(grad->ctx)->rowwise->log_softmax_grad);
 }
 
-const lurn__op lurn__op_log_softmax = {.forward = log_softmax_forward,
-                                       .backward = log_softmax_backward,
-                                       .doc = "x - log sum e^x along dimension dim, without overflow.\nFloat tensors only."};
+const lurn__op lurn__op_log_softmax = {
+    .forward = log_softmax_forward,
+    .backward = log_softmax_backward,
+    .doc = "x - log sum e^x along dimension dim, without overflow.\nFloat tensors only."};

@@ -47,10 +47,8 @@ static void read_items(const lurn_tensor *row, int64_t n, item *items) {
   int64_t stride = row->stride[row->shape.ndim - 1];
   for (int64_t i = 0; i < n; i++, p += stride * (int64_t)width) {
     items[i].place = i;
-    if (lurn_dtype_is_float(row->dtype))
-      items[i].key.real = lurn__load(row->dtype, p);
-    else
-      items[i].key.integer = lurn__load_int(row->dtype, p);
+    if (lurn_dtype_is_float(row->dtype)) items[i].key.real = lurn__load(row->dtype, p);
+    else items[i].key.integer = lurn__load_int(row->dtype, p);
   }
 }
 
@@ -58,10 +56,8 @@ static void write_items(const item *items, int64_t k, int64_t base, lurn_dtype d
                         int64_t stride) {
   int64_t width = (int64_t)lurn_dtype_size(dtype);
   for (int64_t i = 0; i < k; i++) {
-    if (lurn_dtype_is_float(dtype))
-      lurn__store(dtype, values + i * stride * width, items[i].key.real);
-    else
-      lurn__store_int(dtype, values + i * stride * width, items[i].key.integer);
+    if (lurn_dtype_is_float(dtype)) lurn__store(dtype, values + i * stride * width, items[i].key.real);
+    else lurn__store_int(dtype, values + i * stride * width, items[i].key.integer);
     indices[i * stride] = items[i].place + base;
   }
 }
@@ -136,10 +132,11 @@ static lurn_status topk_backward(lurn__grad_call *grad) {
   return sorted_backward(grad, args->dim, args->base);
 }
 
-const lurn__op lurn__op_topk = {.forward = topk_forward,
-                                .backward = topk_backward,
-                                .doc = "The k largest elements along dim in falling order, and their positions (int64).\nlargest "
-                                       "false: the smallest, rising. Among equals the first comes first; NaN counts as largest."};
+const lurn__op lurn__op_topk = {
+    .forward = topk_forward,
+    .backward = topk_backward,
+    .doc = "The k largest elements along dim in falling order, and their positions (int64).\nlargest "
+           "false: the smallest, rising. Among equals the first comes first; NaN counts as largest."};
 
 static lurn_status sort_forward(lurn__call *call) {
   const struct lurn__sort_args *args = call->args;
@@ -151,10 +148,11 @@ static lurn_status sort_backward(lurn__grad_call *grad) {
   return sorted_backward(grad, args->dim, args->base);
 }
 
-const lurn__op lurn__op_sort = {.forward = sort_forward,
-                                .backward = sort_backward,
-                                .doc = "x sorted along dim, and the positions its elements came from (int64).\nStable; NaN counts "
-                                       "as largest."};
+const lurn__op lurn__op_sort = {
+    .forward = sort_forward,
+    .backward = sort_backward,
+    .doc = "x sorted along dim, and the positions its elements came from (int64).\nStable; NaN counts "
+           "as largest."};
 
 /* ---- multinomial ------------------------------------------------------------------------------------------- */
 
@@ -232,5 +230,6 @@ static lurn_status multinomial_forward(lurn__call *call) {
 
 const lurn__op lurn__op_multinomial = {
     .forward = multinomial_forward,
-    .doc = "n classes drawn from each row of weights p, (C) or (N, C); int64 (n) or (N, n).\nWeights are at least 0 and need "
+    .doc = "n classes drawn from each row of weights p, (C) or (N, C); int64 (n) or (N, n).\nWeights are at least 0 "
+           "and need "
            "not add up to 1. Without replacement unless asked. Uses the context's random numbers."};

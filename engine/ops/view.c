@@ -20,8 +20,7 @@ static lurn_status resolve_sizes(lurn__call *call, const lurn_tensor *x, lurn_in
   for (int i = 0; i < (int)sizes.count; i++) {
     resolved[i] = sizes.values[i];
     if (resolved[i] == -1 && unknown >= 0) return lurn__op_fail(call, LURN_ESHAPE, "more than one size is -1");
-    if (resolved[i] == -1)
-      unknown = i;
+    if (resolved[i] == -1) unknown = i;
     else if (resolved[i] < 0 || __builtin_mul_overflow(known, resolved[i], &known))
       return lurn__op_fail(call, LURN_ESHAPE, "size %lld is not possible", (long long)resolved[i]);
   }
@@ -69,17 +68,19 @@ static lurn_status view_forward(lurn__call *call) {
   int64_t stride[LURN_MAX_DIMS] = {0};
   LURN__TRY(resolve_sizes(call, args->x, args->sizes, &shape));
   if (!view_strides(args->x, &shape, stride))
-    return lurn__op_fail(call, LURN_ESHAPE, "this %s lies in memory so that it cannot be seen as %s without a copy; use "
-                                            "reshape", LURN__SHAPE(args->x),
-                         lurn__shape_print(&shape, (char[LURN__SHAPE_TEXT]){0}));
+    return lurn__op_fail(call, LURN_ESHAPE,
+                         "this %s lies in memory so that it cannot be seen as %s without a copy; use "
+                         "reshape",
+                         LURN__SHAPE(args->x), lurn__shape_print(&shape, (char[LURN__SHAPE_TEXT]){0}));
   return make_view(call, args->x, &shape, stride, args->x->offset);
 }
 
-const lurn__op lurn__op_view = {.forward = view_forward,
-                                .backward = give_reshaped,
-                                .view = true,
-                                .doc = "x with other sizes, row-major order kept, sharing memory.\nOne size may be -1. An error "
-                                       "where the memory layout would need a copy: see reshape."};
+const lurn__op lurn__op_view = {
+    .forward = view_forward,
+    .backward = give_reshaped,
+    .view = true,
+    .doc = "x with other sizes, row-major order kept, sharing memory.\nOne size may be -1. An error "
+           "where the memory layout would need a copy: see reshape."};
 
 static lurn_status reshape_forward(lurn__call *call) {
   const struct lurn__reshape_args *args = call->args;
@@ -94,11 +95,12 @@ static lurn_status reshape_forward(lurn__call *call) {
   return make_view(call, *copy, &shape, stride, 0);
 }
 
-const lurn__op lurn__op_reshape = {.forward = reshape_forward,
-                                   .backward = give_reshaped,
-                                   .view = true,
-                                   .doc = "x with other sizes, row-major order kept; shares memory where it can, else a copy.\n"
-                                          "One size may be -1."};
+const lurn__op lurn__op_reshape = {
+    .forward = reshape_forward,
+    .backward = give_reshaped,
+    .view = true,
+    .doc = "x with other sizes, row-major order kept; shares memory where it can, else a copy.\n"
+           "One size may be -1."};
 
 /* ---- transpose, permute ------------------------------------------------------------------------------------ */
 
@@ -138,7 +140,8 @@ static lurn_status read_order(lurn_ctx *ctx, const char *who, lurn_ints dims, in
                       ndim);
   for (int i = 0; i < ndim; i++) {
     LURN__TRY(lurn__dim(ctx, who, dims.values[i], ndim, &order[i]));
-    if (seen[order[i]]) return lurn__fail(ctx, LURN_EVALUE, "%s: dimension %d is named twice", who, order[i] + ctx->index_base);
+    if (seen[order[i]])
+      return lurn__fail(ctx, LURN_EVALUE, "%s: dimension %d is named twice", who, order[i] + ctx->index_base);
     seen[order[i]] = true;
   }
   return LURN_OK;
@@ -160,11 +163,12 @@ static lurn_status permute_backward(lurn__grad_call *grad) {
   return lurn__permute(grad->ctx, grad->grad_out[0], inverse, ndim, &grad->grad_in[0]);
 }
 
-const lurn__op lurn__op_permute = {.forward = permute_forward,
-                                   .backward = permute_backward,
-                                   .view = true,
-                                   .doc = "x with its dimensions in another order, sharing memory.\nEvery dimension is named "
-                                          "once."};
+const lurn__op lurn__op_permute = {
+    .forward = permute_forward,
+    .backward = permute_backward,
+    .view = true,
+    .doc = "x with its dimensions in another order, sharing memory.\nEvery dimension is named "
+           "once."};
 
 /* ---- narrow, select ---------------------------------------------------------------------------------------- */
 
@@ -193,11 +197,12 @@ static lurn_status narrow_backward(lurn__grad_call *grad) {
   return lurn__copy_(grad->ctx, *window, grad->grad_out[0]);
 }
 
-const lurn__op lurn__op_narrow = {.forward = narrow_forward,
-                                  .backward = narrow_backward,
-                                  .view = true,
-                                  .doc = "length elements of dimension dim from position start on, sharing memory.\nA negative "
-                                         "start counts from the end."};
+const lurn__op lurn__op_narrow = {
+    .forward = narrow_forward,
+    .backward = narrow_backward,
+    .view = true,
+    .doc = "length elements of dimension dim from position start on, sharing memory.\nA negative "
+           "start counts from the end."};
 
 static lurn_status select_forward(lurn__call *call) {
   const struct lurn__select_args *args = call->args;
@@ -228,11 +233,12 @@ static lurn_status select_backward(lurn__grad_call *grad) {
   return lurn__copy_(grad->ctx, *window, grad->grad_out[0]);
 }
 
-const lurn__op lurn__op_select = {.forward = select_forward,
-                                  .backward = select_backward,
-                                  .view = true,
-                                  .doc = "The slice at position index of dimension dim, which disappears; shares memory.\nA "
-                                         "negative index counts from the end."};
+const lurn__op lurn__op_select = {
+    .forward = select_forward,
+    .backward = select_backward,
+    .view = true,
+    .doc = "The slice at position index of dimension dim, which disappears; shares memory.\nA "
+           "negative index counts from the end."};
 
 /* ---- expand ------------------------------------------------------------------------------------------------ */
 
@@ -261,11 +267,12 @@ static lurn_status expand_backward(lurn__grad_call *grad) {
   return lurn__sum_to(grad->ctx, grad->grad_out[0], &grad->in[0], &grad->grad_in[0]);
 }
 
-const lurn__op lurn__op_expand = {.forward = expand_forward,
-                                  .backward = expand_backward,
-                                  .view = true,
-                                  .doc = "x repeated along dimensions of size 1 and along new ones in front, sharing memory.\n"
-                                         "A size of -1 keeps the dimension as it is."};
+const lurn__op lurn__op_expand = {
+    .forward = expand_forward,
+    .backward = expand_backward,
+    .view = true,
+    .doc = "x repeated along dimensions of size 1 and along new ones in front, sharing memory.\n"
+           "A size of -1 keeps the dimension as it is."};
 
 /* ---- squeeze, unsqueeze ------------------------------------------------------------------------------------ */
 
@@ -287,7 +294,8 @@ static lurn_status squeeze_forward(lurn__call *call) {
 const lurn__op lurn__op_squeeze = {.forward = squeeze_forward,
                                    .backward = give_reshaped,
                                    .view = true,
-                                   .doc = "x without dimension dim when its size is 1, else x as it is; shares memory."};
+                                   .doc =
+                                       "x without dimension dim when its size is 1, else x as it is; shares memory."};
 
 static lurn_status unsqueeze_forward(lurn__call *call) {
   const struct lurn__unsqueeze_args *args = call->args;
@@ -306,8 +314,9 @@ static lurn_status unsqueeze_forward(lurn__call *call) {
   return make_view(call, x, &shape, stride, x->offset);
 }
 
-const lurn__op lurn__op_unsqueeze = {.forward = unsqueeze_forward,
-                                     .backward = give_reshaped,
-                                     .view = true,
-                                     .doc = "x with a new dimension of size 1 at dim, sharing memory.\nA negative dim counts from "
-                                            "the end of the result."};
+const lurn__op lurn__op_unsqueeze = {
+    .forward = unsqueeze_forward,
+    .backward = give_reshaped,
+    .view = true,
+    .doc = "x with a new dimension of size 1 at dim, sharing memory.\nA negative dim counts from "
+           "the end of the result."};
