@@ -11,14 +11,14 @@ const char *bind_typename(lua_State *L, int index) {
     return strcmp(name, "lurn.Tensor") == 0 ? "a tensor" : name;
   }
   switch (lua_type(L, index)) {
-  case LUA_TNONE: return "nothing";
-  case LUA_TNIL: return "nil";
-  case LUA_TBOOLEAN: return "a boolean";
-  case LUA_TNUMBER: return lua_isinteger(L, index) ? "an integer" : "a number";
-  case LUA_TSTRING: return "a string";
-  case LUA_TTABLE: return "a table";
-  case LUA_TFUNCTION: return "a function";
-  default: return luaL_typename(L, index);
+    case LUA_TNONE: return "nothing";
+    case LUA_TNIL: return "nil";
+    case LUA_TBOOLEAN: return "a boolean";
+    case LUA_TNUMBER: return lua_isinteger(L, index) ? "an integer" : "a number";
+    case LUA_TSTRING: return "a string";
+    case LUA_TTABLE: return "a table";
+    case LUA_TFUNCTION: return "a function";
+    default: return luaL_typename(L, index);
   }
 }
 

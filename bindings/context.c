@@ -35,7 +35,8 @@ static int get_num_threads(lua_State *L) {
   return 1;
 }
 
-/* memory() -> live, held: bytes in use by tensors and the graph, and taken from the system. */
+/* memory() -> live, held, requests: bytes in use by tensors and the graph, bytes taken from the system, and how often it was asked
+ * for more. */
 static int memory(lua_State *L) {
   lurn_ctx *ctx = bind_ctx(L);
   lua_pushinteger(L, (lua_Integer)lurn_memory_live(ctx));
@@ -86,16 +87,11 @@ static int config(lua_State *L) {
 }
 
 void bind_open_context(lua_State *L, bind_state *self) {
-  static const luaL_Reg functions[] = {{"manual_seed", manual_seed},
-                                       {"rng_state", rng_state},
-                                       {"set_rng_state", set_rng_state},
-                                       {"set_num_threads", set_num_threads},
-                                       {"get_num_threads", get_num_threads},
-                                       {"memory", memory},
-                                       {"memory_trim", memory_trim},
-                                       {"config", config},
-                                       {"clock", monotonic_clock},
-                                       {NULL, NULL}};
+  static const luaL_Reg functions[] = {{"manual_seed", manual_seed},         {"rng_state", rng_state},
+                                       {"set_rng_state", set_rng_state},     {"set_num_threads", set_num_threads},
+                                       {"get_num_threads", get_num_threads}, {"memory", memory},
+                                       {"memory_trim", memory_trim},         {"config", config},
+                                       {"clock", monotonic_clock},           {NULL, NULL}};
   bind_functions(L, self, functions);
   lua_pushstring(L, lurn_version());
   lua_setfield(L, -2, "version");

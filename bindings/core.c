@@ -7,7 +7,7 @@
 
 static const char STATE[] = "lurn.state";
 /* Registry keys by address. */
-static const char LIBRARY_KEY = 0, CALLBACK_ERROR_KEY = 0;
+static const char LIBRARY_KEY = 0, CALLBACK_ERROR_KEY = 0, CORE_KEY = 0;
 
 /* ---- State ------------------------------------------------------------------------------------------------- */
 
@@ -61,20 +61,29 @@ static void push_position(lua_State *L) {
   lua_pushliteral(L, "");
 }
 
-/* Pushes the module that the function at this level is a method of: its first parameter is called self and its metatable says
- * is_lurn_module.  Pushes nothing otherwise. */
-static bool push_module(lua_State *L, const lua_Debug *info) {
+/* Whether the table on top of the stack is a module and the function at this level is its forward, or the __call that runs it and
+ * whose frame stays when forward ends in a tail call. */
+static bool is_forward(lua_State *L, lua_Debug *info) {
+  if (luaL_getmetafield(L, -1, "is_lurn_module") == LUA_TNIL) return false;
+  lua_getfield(L, -2, "forward");
+  if (luaL_getmetafield(L, -3, "__call") == LUA_TNIL) lua_pushnil(L);
+  lua_getinfo(L, "f", info);
+  bool same = lua_rawequal(L, -1, -2) || lua_rawequal(L, -1, -3);
+  lua_pop(L, 4);
+  return same;
+}
+
+/* Pushes the module whose forward runs at this level; pushes nothing otherwise. */
+static bool push_module(lua_State *L, lua_Debug *info) {
   const char *name = lua_getlocal(L, info, 1);
   if (name == NULL) return false;
-  if (strcmp(name, "self") == 0 && lua_istable(L, -1) && luaL_getmetafield(L, -1, "is_lurn_module") != LUA_TNIL) {
-    lua_pop(L, 1);
-    return true;
-  }
+  if (strcmp(name, "self") == 0 && lua_istable(L, -1) && is_forward(L, info)) return true;
   lua_pop(L, 1);
   return false;
 }
 
-/* The key under which the module at index `child` hangs in the one at index `parent`, pushed as a string; false when it does not. */
+/* The dotted name under which the module at index `child` hangs below the one at index `parent`, pushed as a string; false when it
+ * does not. */
 static bool push_child_name(lua_State *L, int parent, int child) {
   if (luaL_getmetafield(L, parent, "__child_name") == LUA_TNIL) return false;
   lua_pushvalue(L, parent);
@@ -84,61 +93,52 @@ static bool push_child_name(lua_State *L, int parent, int child) {
   return false;
 }
 
-/* Pushes "rnn.head (Linear): " for the modules whose forward is running, or "". Innermost first on the stack, so the path is put
- * together from behind. */
-static void push_layer(lua_State *L) {
+/* Pushes "head (Linear): " for the innermost module whose forward runs, named from the outermost one, or "Linear: " when it is
+ * that itself, or "".  A text that begins with the class names it already. */
+static void push_layer(lua_State *L, const char *text) {
   lua_Debug info;
-  int inner = 0, first = 0;
   luaL_checkstack(L, 12, NULL);
-  lua_pushliteral(L, "");
-  int path = lua_gettop(L);
-  lua_pushnil(L);
-  inner = lua_gettop(L);
+  int inner = 0, outer = 0, top = lua_gettop(L);
   for (int level = 1; level < 100 && lua_getstack(L, level, &info); level++) {
     if (!push_module(L, &info)) continue;
-    if (lua_rawequal(L, -1, inner)) {
-      lua_pop(L, 1);
-      continue;
-    }
-    int here = lua_gettop(L);
-    if (first == 0) {
-      first = 1;
-      if (luaL_getmetafield(L, here, "__name") == LUA_TSTRING) {
-        lua_pushfstring(L, "(%s): ", lua_tostring(L, -1));
-        lua_replace(L, path);
-        lua_pop(L, 1);
-      }
-    } else if (push_child_name(L, here, inner)) {
-      lua_pushfstring(L, first == 1 ? "%s %s" : "%s.%s", lua_tostring(L, -1), lua_tostring(L, path));
-      lua_replace(L, path);
-      lua_pop(L, 1);
-      first = 2;
-    }
-    lua_settop(L, here);
-    lua_replace(L, inner);
+    if (inner == 0) outer = inner = lua_gettop(L);
+    else if (outer == inner) outer = lua_gettop(L);
+    else lua_replace(L, outer);
   }
-  lua_settop(L, path);
+  const char *class = "";
+  if (inner != 0 && luaL_getmetafield(L, inner, "__name") == LUA_TSTRING) class = lua_tostring(L, -1);
+  size_t length = strlen(class);
+  bool named = strncmp(text, class, length) == 0 && text[length] == ':';
+  if (inner != 0 && outer != inner && push_child_name(L, outer, inner))
+    lua_pushfstring(L, named ? "%s: " : "%s (%s): ", lua_tostring(L, -1), class);
+  else if (length > 0 && !named) lua_pushfstring(L, "%s: ", class);
+  else lua_pushliteral(L, "");
+  if (lua_gettop(L) > top + 1) lua_replace(L, top + 1);
+  lua_settop(L, top + 1);
 }
 
 /* Raises the text on top of the stack. */
 static int raise_text(lua_State *L) {
   int text = lua_gettop(L);
   push_position(L);
-  push_layer(L);
+  push_layer(L, lua_tostring(L, text));
   lua_pushvalue(L, text);
   lua_concat(L, 3);
   return lua_error(L);
+}
+
+/* false stands for no error: the field must never go, so that keeping an error needs no memory. */
+static void forget_error(lua_State *L) {
+  lua_pushboolean(L, 0);
+  lua_rawsetp(L, LUA_REGISTRYINDEX, &CALLBACK_ERROR_KEY);
 }
 
 int bind_raise(lua_State *L, lurn_status status) {
   bind_state *self = bind_self(L);
   if (status == LURN_ECALLBACK) {
     lua_rawgetp(L, LUA_REGISTRYINDEX, &CALLBACK_ERROR_KEY);
-    if (!lua_isnil(L, -1)) {
-      lua_pushnil(L);
-      lua_rawsetp(L, LUA_REGISTRYINDEX, &CALLBACK_ERROR_KEY);
-      return lua_error(L);
-    }
+    forget_error(L);
+    if (lua_toboolean(L, -1)) return lua_error(L);
   }
   lua_pushstring(L, lurn_error(self->ctx));
   return raise_text(L);
@@ -183,6 +183,7 @@ int luaopen_lurn_core(lua_State *L);
 int luaopen_lurn_core(lua_State *L) {
   static const luaL_Reg state_meta[] = {{"__gc", close_state}, {NULL, NULL}};
   static const luaL_Reg functions[] = {{"raise", core_raise}, {"library", core_library}, {NULL, NULL}};
+  if (lua_rawgetp(L, LUA_REGISTRYINDEX, &CORE_KEY) == LUA_TTABLE) return 1; /* one context for a Lua state */
   bind_state *self = lua_newuserdatauv(L, sizeof *self, 0);
   memset(self, 0, sizeof *self);
   self->soft_limit = (size_t)64 << 20;
@@ -204,5 +205,8 @@ int luaopen_lurn_core(lua_State *L) {
   bind_open_record(L, self);
   bind_open_io(L, self);
   bind_open_optim(L, self);
+  forget_error(L);
+  lua_pushvalue(L, -1);
+  lua_rawsetp(L, LUA_REGISTRYINDEX, &CORE_KEY);
   return 1;
 }

@@ -140,8 +140,7 @@ static int arange(lua_State *L) {
   for (int64_t i = 0; status == LURN_OK && i < n; i++) {
     if (r.integers)
       status = lurn_tensor_set_int(*out, &i, (int64_t)((uint64_t)r.whole.first + (uint64_t)i * (uint64_t)r.whole.step));
-    else
-      status = lurn_tensor_set(*out, &i, r.first + (double)i * r.step);
+    else status = lurn_tensor_set(*out, &i, r.first + (double)i * r.step);
   }
   return finish(L, &c, *out, status);
 }
@@ -223,12 +222,9 @@ static void fill_nested(lua_State *L, filling *f, int dim) {
     return;
   }
   lurn_status status = LURN_EVALUE;
-  if (lua_isinteger(L, -1))
-    status = lurn_tensor_set_int(f->tensor, f->at, lua_tointeger(L, -1));
-  else if (lua_type(L, -1) == LUA_TNUMBER)
-    status = lurn_tensor_set(f->tensor, f->at, lua_tonumber(L, -1));
-  else if (lua_isboolean(L, -1))
-    status = lurn_tensor_set_int(f->tensor, f->at, lua_toboolean(L, -1));
+  if (lua_isinteger(L, -1)) status = lurn_tensor_set_int(f->tensor, f->at, lua_tointeger(L, -1));
+  else if (lua_type(L, -1) == LUA_TNUMBER) status = lurn_tensor_set(f->tensor, f->at, lua_tonumber(L, -1));
+  else if (lua_isboolean(L, -1)) status = lurn_tensor_set_int(f->tensor, f->at, lua_toboolean(L, -1));
   if (status == LURN_OK) return;
   where(f, f->ndim, text);
   bind_error(L, "tensor: element %s is %s; expected a number or a boolean", text, bind_typename(L, -1));
@@ -345,18 +341,28 @@ static int normal_(lua_State *L) { return fill_method(L, "normal_", lurn_normal_
 static int bernoulli_(lua_State *L) {
   bind_state *self = bind_self(L);
   lurn_tensor *t = bind_check_tensor(L, self, 1, "bernoulli_", "self");
-  lurn_status status = lurn_bernoulli_(self->ctx, t, lua_isnoneornil(L, 2) ? 0.5 : bind_check_number(L, 2, "bernoulli_", "p"));
+  lurn_status status =
+      lurn_bernoulli_(self->ctx, t, lua_isnoneornil(L, 2) ? 0.5 : bind_check_number(L, 2, "bernoulli_", "p"));
   if (status != LURN_OK) return bind_raise(L, status);
   lua_settop(L, 1);
   return 1;
 }
 
 void bind_open_create(lua_State *L, bind_state *self) {
-  static const luaL_Reg functions[] = {{"zeros", zeros},       {"ones", ones},       {"empty", empty},
-                                       {"full", full},         {"arange", arange},   {"linspace", linspace},
-                                       {"eye", eye},           {"tensor", from_table}, {"frombytes", frombytes},
-                                       {"rand", rand_uniform}, {"randn", rand_normal}, {"randint", randint},
-                                       {"randperm", randperm}, {NULL, NULL}};
+  static const luaL_Reg functions[] = {{"zeros", zeros},
+                                       {"ones", ones},
+                                       {"empty", empty},
+                                       {"full", full},
+                                       {"arange", arange},
+                                       {"linspace", linspace},
+                                       {"eye", eye},
+                                       {"tensor", from_table},
+                                       {"frombytes", frombytes},
+                                       {"rand", rand_uniform},
+                                       {"randn", rand_normal},
+                                       {"randint", randint},
+                                       {"randperm", randperm},
+                                       {NULL, NULL}};
   static const luaL_Reg methods[] = {
       {"uniform_", uniform_}, {"normal_", normal_}, {"bernoulli_", bernoulli_}, {NULL, NULL}};
   bind_functions(L, self, functions);

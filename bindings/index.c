@@ -35,7 +35,8 @@ typedef struct step {
 static lua_Unsigned list_length(lua_State *L, int index) {
   lua_Unsigned n = lua_rawlen(L, index);
   lua_pushnil(L);
-  if (n == 0 && lua_next(L, index) != 0) bind_error(L, "index: expected a list of positions, got a table with other keys");
+  if (n == 0 && lua_next(L, index) != 0)
+    bind_error(L, "index: expected a list of positions, got a table with other keys");
   lua_settop(L, n == 0 ? -1 : -2);
   return n;
 }
@@ -57,13 +58,12 @@ static step read_range(lua_State *L) {
 
 static int read_steps(lua_State *L, int index, step steps[LURN_MAX_DIMS]) {
   lua_Unsigned n = list_length(L, index);
-  if (n > LURN_MAX_DIMS) bind_error(L, "index: %d positions; a tensor has at most %d dimensions", (int)n, LURN_MAX_DIMS);
+  if (n > LURN_MAX_DIMS)
+    bind_error(L, "index: %d positions; a tensor has at most %d dimensions", (int)n, LURN_MAX_DIMS);
   for (int i = 0; i < (int)n; i++) {
     lua_rawgeti(L, index, i + 1);
-    if (lua_istable(L, -1))
-      steps[i] = read_range(L);
-    else
-      steps[i] = (step){.first = bind_check_position(L, -1, "index", "position")};
+    if (lua_istable(L, -1)) steps[i] = read_range(L);
+    else steps[i] = (step){.first = bind_check_position(L, -1, "index", "position")};
     lua_pop(L, 1);
   }
   return (int)n;
@@ -72,13 +72,12 @@ static int read_steps(lua_State *L, int index, step steps[LURN_MAX_DIMS]) {
 static lurn_status apply_steps(lurn_ctx *ctx, lurn_tensor **view, const step *steps, int n) {
   int64_t dim = 0;
   if (n > lurn_tensor_ndim(*view))
-    return lurn_fail(ctx, LURN_EINDEX, "index: %d positions for a tensor with %d dimensions", n, lurn_tensor_ndim(*view));
+    return lurn_fail(ctx, LURN_EINDEX, "index: %d positions for a tensor with %d dimensions", n,
+                     lurn_tensor_ndim(*view));
   for (int i = 0; i < n; i++) {
     lurn_status status = LURN_OK;
-    if (!steps[i].is_range)
-      status = apply_integer(ctx, view, dim, steps[i].first);
-    else if (!steps[i].is_all)
-      status = apply_range(ctx, view, dim, steps[i].first, steps[i].last);
+    if (!steps[i].is_range) status = apply_integer(ctx, view, dim, steps[i].first);
+    else if (!steps[i].is_all) status = apply_range(ctx, view, dim, steps[i].first, steps[i].last);
     if (status != LURN_OK) return status;
     dim += steps[i].is_range;
   }
@@ -90,10 +89,8 @@ static lurn_tensor *push_view(lua_State *L, bind_state *self) {
   step steps[LURN_MAX_DIMS];
   int n = 1;
   lurn_tensor **view = bind_new_tensor(L, self);
-  if (lua_istable(L, 2))
-    n = read_steps(L, 2, steps);
-  else
-    steps[0] = (step){.first = bind_check_position(L, 2, "index", "position")};
+  if (lua_istable(L, 2)) n = read_steps(L, 2, steps);
+  else steps[0] = (step){.first = bind_check_position(L, 2, "index", "position")};
   *view = lurn_retain(bind_check_tensor(L, self, 1, "index", "self"));
   lurn_status status = apply_steps(self->ctx, view, steps, n);
   if (status != LURN_OK) bind_raise(L, status);
@@ -108,7 +105,8 @@ int bind_index(lua_State *L, bind_state *self) {
   }
   lurn_tensor **out = bind_new_tensor(L, self);
   lurn_tensor *key = bind_test_tensor(L, self, 2), *x = bind_check_tensor(L, self, 1, "index", "self");
-  if (lurn_tensor_dtype(key) == LURN_BOOL) return bind_error(L, "index: a mask of bools cannot be read with in this version");
+  if (lurn_tensor_dtype(key) == LURN_BOOL)
+    return bind_error(L, "index: a mask of bools cannot be read with in this version");
   lurn_status status = lurn_index_select(self->ctx, x, 0, key, 1, out);
   return status == LURN_OK ? 1 : bind_raise(L, status);
 }
@@ -122,8 +120,7 @@ static int assign(lua_State *L, bind_state *self, lurn_tensor *view) {
   if (value == NULL) {
     if (lua_isinteger(L, 3) || lua_isboolean(L, 3))
       status = lurn_scalar_int(ctx, lua_isboolean(L, 3) ? lua_toboolean(L, 3) : lua_tointeger(L, 3), &number);
-    else
-      status = lurn_scalar(ctx, lua_tonumber(L, 3), &number);
+    else status = lurn_scalar(ctx, lua_tonumber(L, 3), &number);
     value = number;
   }
   if (status == LURN_OK) status = lurn_copy_(ctx, view, value);
@@ -150,4 +147,3 @@ int bind_newindex(lua_State *L, bind_state *self) {
   if (key != NULL) return assign_masked(L, self, key);
   return assign(L, self, push_view(L, self));
 }
-

@@ -68,7 +68,8 @@ static void read_ints(reading *r, const lurn_param *param, int index, bool dims,
     }
   }
   for (int i = 0; dims && i < n; i++) {
-    if (values[i] == 0) bind_error(L, "%s: %s is 0; dimensions count from 1, or from -1 at the end", r->name, param->name);
+    if (values[i] == 0)
+      bind_error(L, "%s: %s is 0; dimensions count from 1, or from -1 at the end", r->name, param->name);
     if (values[i] > 0) values[i]--;
   }
   *out = (lurn_ints){values, n};
@@ -99,41 +100,40 @@ static lurn_record *read_record(reading *r, const lurn_param *param, int index) 
 static void read_value(reading *r, const lurn_param *param, int index, void *field) {
   lua_State *L = r->L;
   switch (param->kind) {
-  case LURN_PARAM_TENSOR:
-  case LURN_PARAM_OPTIONAL:
-    *(lurn_tensor **)field = bind_check_tensor(L, r->self, index, r->name, param->name);
-    break;
-  case LURN_PARAM_SCALAR: read_scalar(r, param, index, field); break;
-  case LURN_PARAM_LIST: {
-    lurn_list *list = field;
-    list->items = bind_check_tensors(L, r->self, index, r->name, param->name, &list->count);
-    break;
-  }
-  case LURN_PARAM_INT: *(int64_t *)field = bind_check_integer(L, index, r->name, param->name); break;
-  case LURN_PARAM_REAL: *(double *)field = bind_check_number(L, index, r->name, param->name); break;
-  case LURN_PARAM_FLAG: *(bool *)field = bind_check_flag(L, index, r->name, param->name); break;
-  case LURN_PARAM_DIM:
-  case LURN_PARAM_POSITION: *(int64_t *)field = bind_check_position(L, index, r->name, param->name); break;
-  case LURN_PARAM_DIMS: read_ints(r, param, index, true, param->required, field); break;
-  case LURN_PARAM_SIZES: read_ints(r, param, index, false, true, field); break;
-  case LURN_PARAM_CHOICE: *(int64_t *)field = read_choice(r, param, index); break;
-  case LURN_PARAM_DTYPE: *(int64_t *)field = bind_check_dtype(L, index, r->name); break;
-  case LURN_PARAM_RECORD: *(lurn_record **)field = read_record(r, param, index); break;
-  default: break;
+    case LURN_PARAM_TENSOR:
+    case LURN_PARAM_OPTIONAL:
+      *(lurn_tensor **)field = bind_check_tensor(L, r->self, index, r->name, param->name);
+      break;
+    case LURN_PARAM_SCALAR: read_scalar(r, param, index, field); break;
+    case LURN_PARAM_LIST: {
+      lurn_list *list = field;
+      list->items = bind_check_tensors(L, r->self, index, r->name, param->name, &list->count);
+      break;
+    }
+    case LURN_PARAM_INT: *(int64_t *)field = bind_check_integer(L, index, r->name, param->name); break;
+    case LURN_PARAM_REAL: *(double *)field = bind_check_number(L, index, r->name, param->name); break;
+    case LURN_PARAM_FLAG: *(bool *)field = bind_check_flag(L, index, r->name, param->name); break;
+    case LURN_PARAM_DIM:
+    case LURN_PARAM_POSITION: *(int64_t *)field = bind_check_position(L, index, r->name, param->name); break;
+    case LURN_PARAM_DIMS: read_ints(r, param, index, true, param->required, field); break;
+    case LURN_PARAM_SIZES: read_ints(r, param, index, false, true, field); break;
+    case LURN_PARAM_CHOICE: *(int64_t *)field = read_choice(r, param, index); break;
+    case LURN_PARAM_DTYPE: *(int64_t *)field = bind_check_dtype(L, index, r->name); break;
+    case LURN_PARAM_RECORD: *(lurn_record **)field = read_record(r, param, index); break;
+    default: break;
   }
 }
 
 static void set_preset(reading *r, const lurn_param *param, void *field) {
-  if (param->required && param->kind != LURN_PARAM_SIZES)
-    bind_error(r->L, "%s: %s is missing", r->name, param->name);
+  if (param->required && param->kind != LURN_PARAM_SIZES) bind_error(r->L, "%s: %s is missing", r->name, param->name);
   switch (param->kind) {
-  case LURN_PARAM_REAL: *(double *)field = param->preset; break;
-  case LURN_PARAM_FLAG: *(bool *)field = param->preset != 0; break;
-  case LURN_PARAM_INT:
-  case LURN_PARAM_DIM:
-  case LURN_PARAM_CHOICE:
-  case LURN_PARAM_DTYPE: *(int64_t *)field = (int64_t)param->preset; break;
-  default: memset(field, 0, LURN_ARG_STRIDE);
+    case LURN_PARAM_REAL: *(double *)field = param->preset; break;
+    case LURN_PARAM_FLAG: *(bool *)field = param->preset != 0; break;
+    case LURN_PARAM_INT:
+    case LURN_PARAM_DIM:
+    case LURN_PARAM_CHOICE:
+    case LURN_PARAM_DTYPE: *(int64_t *)field = (int64_t)param->preset; break;
+    default: memset(field, 0, LURN_ARG_STRIDE);
   }
 }
 
@@ -188,14 +188,11 @@ static void read_arguments(reading *r) {
       continue;
     }
     int index = find_value(r, i);
-    if (index != 0)
-      read_value(r, param, index, field);
-    else
-      set_preset(r, param, field);
+    if (index != 0) read_value(r, param, index, field);
+    else set_preset(r, param, field);
   }
   int given = r->options != 0 ? r->top - 1 : r->top;
-  if (r->next <= given)
-    bind_error(L, "%s: too many arguments: %d given, %d used", r->name, given, r->next - 1);
+  if (r->next <= given) bind_error(L, "%s: too many arguments: %d given, %d used", r->name, given, r->next - 1);
 }
 
 /* Plain numbers become scalar tensors.  From here on nothing raises before release_numbers. */
@@ -249,8 +246,8 @@ static int call_negate(lua_State *L) {
 
 /* ---- Descriptions, for documentation and specs ------------------------------------------------------------- */
 
-static const char *const kinds[] = {"tensor", "scalar", "optional", "list",   "int",   "real",   "flag",  "dim",
-                                    "dims",   "sizes",  "position", "base",   "choice", "dtype", "record", "output"};
+static const char *const kinds[] = {"tensor", "scalar", "optional", "list", "int",    "real",  "flag",   "dim",
+                                    "dims",   "sizes",  "position", "base", "choice", "dtype", "record", "output"};
 
 static void push_param(lua_State *L, const lurn_param *param) {
   lua_createtable(L, 0, 5);
@@ -319,7 +316,7 @@ static void add_op(lua_State *L, bind_state *self, const lurn_op_info *op) {
 void bind_open_ops(lua_State *L, bind_state *self) {
   static const struct {
     const char *event, *op;
-  } operators[] = {{"__add", "add"}, {"__sub", "sub"}, {"__mul", "mul"},       {"__div", "div"},
+  } operators[] = {{"__add", "add"}, {"__sub", "sub"},       {"__mul", "mul"},          {"__div", "div"},
                    {"__pow", "pow"}, {"__mod", "remainder"}, {"__idiv", "floor_divide"}};
   static const luaL_Reg functions[] = {{"op_list", op_list}, {NULL, NULL}};
   bind_push_methods(L);

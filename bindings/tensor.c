@@ -47,10 +47,8 @@ static shell *new_shell(lua_State *L, bind_state *self) {
 lurn_tensor **bind_new_tensor(lua_State *L, bind_state *self) { return &new_shell(L, self)->tensor; }
 
 void bind_push_tensor(lua_State *L, bind_state *self, lurn_tensor *t) {
-  if (t == NULL)
-    lua_pushnil(L);
-  else
-    new_shell(L, self)->tensor = lurn_retain(t);
+  if (t == NULL) lua_pushnil(L);
+  else new_shell(L, self)->tensor = lurn_retain(t);
 }
 
 static shell *test_shell(lua_State *L, const bind_state *self, int index) {
@@ -129,22 +127,14 @@ static void push_grad(lua_State *L, bind_state *self, const lurn_tensor *t) {
 }
 
 static bool push_field(lua_State *L, bind_state *self, lurn_tensor *t, const char *name) {
-  if (strcmp(name, "shape") == 0)
-    push_integers(L, lurn_tensor_shape(t), lurn_tensor_ndim(t));
-  else if (strcmp(name, "dtype") == 0)
-    lua_pushstring(L, lurn_dtype_name(lurn_tensor_dtype(t)));
-  else if (strcmp(name, "requires_grad") == 0)
-    lua_pushboolean(L, lurn_tensor_requires_grad(t));
-  else if (strcmp(name, "grad") == 0)
-    push_grad(L, self, t);
-  else if (strcmp(name, "ndim") == 0)
-    lua_pushinteger(L, lurn_tensor_ndim(t));
-  else if (strcmp(name, "is_leaf") == 0)
-    lua_pushboolean(L, lurn_tensor_is_leaf(t));
-  else if (strcmp(name, "maker") == 0)
-    lua_pushstring(L, lurn_tensor_maker(t));
-  else
-    return false;
+  if (strcmp(name, "shape") == 0) push_integers(L, lurn_tensor_shape(t), lurn_tensor_ndim(t));
+  else if (strcmp(name, "dtype") == 0) lua_pushstring(L, lurn_dtype_name(lurn_tensor_dtype(t)));
+  else if (strcmp(name, "requires_grad") == 0) lua_pushboolean(L, lurn_tensor_requires_grad(t));
+  else if (strcmp(name, "grad") == 0) push_grad(L, self, t);
+  else if (strcmp(name, "ndim") == 0) lua_pushinteger(L, lurn_tensor_ndim(t));
+  else if (strcmp(name, "is_leaf") == 0) lua_pushboolean(L, lurn_tensor_is_leaf(t));
+  else if (strcmp(name, "maker") == 0) lua_pushstring(L, lurn_tensor_maker(t));
+  else return false;
   return true;
 }
 
@@ -169,8 +159,7 @@ static int tensor_newindex(lua_State *L) {
     status = lurn_tensor_set_requires_grad(t, bind_check_flag(L, 3, "requires_grad", "value"));
   else if (strcmp(name, "grad") == 0)
     status = lurn_tensor_set_grad(t, lua_isnil(L, 3) ? NULL : bind_check_tensor(L, self, 3, "grad", "value"));
-  else
-    return bind_error(L, "a tensor has no field \"%s\" to set", name);
+  else return bind_error(L, "a tensor has no field \"%s\" to set", name);
   return status == LURN_OK ? 0 : bind_raise(L, status);
 }
 
@@ -197,12 +186,9 @@ static int push_element(lua_State *L, lurn_tensor *t, const int64_t *index) {
   bool is_float = lurn_dtype_is_float(dtype);
   lurn_status status = is_float ? lurn_tensor_get(t, index, &real) : lurn_tensor_get_int(t, index, &integer);
   if (status != LURN_OK) return bind_raise(L, status);
-  if (is_float)
-    lua_pushnumber(L, real);
-  else if (dtype == LURN_BOOL)
-    lua_pushboolean(L, integer != 0);
-  else
-    lua_pushinteger(L, integer);
+  if (is_float) lua_pushnumber(L, real);
+  else if (dtype == LURN_BOOL) lua_pushboolean(L, integer != 0);
+  else lua_pushinteger(L, integer);
   return 1;
 }
 
@@ -218,12 +204,9 @@ static int tensor_set(lua_State *L) {
   lurn_tensor *t = self_tensor(L, bind_self(L), "set");
   check_element(L, t, 3, "set", index);
   lurn_status status;
-  if (lua_isboolean(L, 2))
-    status = lurn_tensor_set_int(t, index, lua_toboolean(L, 2));
-  else if (lua_isinteger(L, 2))
-    status = lurn_tensor_set_int(t, index, lua_tointeger(L, 2));
-  else
-    status = lurn_tensor_set(t, index, bind_check_number(L, 2, "set", "value"));
+  if (lua_isboolean(L, 2)) status = lurn_tensor_set_int(t, index, lua_toboolean(L, 2));
+  else if (lua_isinteger(L, 2)) status = lurn_tensor_set_int(t, index, lua_tointeger(L, 2));
+  else status = lurn_tensor_set(t, index, bind_check_number(L, 2, "set", "value"));
   if (status != LURN_OK) return bind_raise(L, status);
   lua_settop(L, 1);
   return 1;
@@ -254,12 +237,12 @@ static void push_nested(lua_State *L, const lurn_tensor *t, int dim, const char 
   lurn_dtype dtype = lurn_tensor_dtype(t);
   if (dim == lurn_tensor_ndim(t)) {
     switch (dtype) {
-    case LURN_FLOAT32: lua_pushnumber(L, (lua_Number) * (const float *)(const void *)*at); break;
-    case LURN_FLOAT64: lua_pushnumber(L, *(const double *)(const void *)*at); break;
-    case LURN_INT64: lua_pushinteger(L, *(const int64_t *)(const void *)*at); break;
-    case LURN_INT32: lua_pushinteger(L, *(const int32_t *)(const void *)*at); break;
-    case LURN_BOOL: lua_pushboolean(L, **at); break;
-    default: lua_pushinteger(L, *(const uint8_t *)*at);
+      case LURN_FLOAT32: lua_pushnumber(L, (lua_Number) * (const float *)(const void *)*at); break;
+      case LURN_FLOAT64: lua_pushnumber(L, *(const double *)(const void *)*at); break;
+      case LURN_INT64: lua_pushinteger(L, *(const int64_t *)(const void *)*at); break;
+      case LURN_INT32: lua_pushinteger(L, *(const int32_t *)(const void *)*at); break;
+      case LURN_BOOL: lua_pushboolean(L, **at); break;
+      default: lua_pushinteger(L, *(const uint8_t *)*at);
     }
     *at += lurn_dtype_size(dtype);
     return;
@@ -361,20 +344,17 @@ void bind_push_methods(lua_State *L) { lua_rawgetp(L, LUA_REGISTRYINDEX, &METHOD
 void bind_push_tensor_metatable(lua_State *L) { luaL_getmetatable(L, TENSOR); }
 
 void bind_open_tensor(lua_State *L, bind_state *self) {
-  static const luaL_Reg meta[] = {
-      {"__gc", tensor_free}, {"__close", tensor_free}, {"__len", tensor_len}, {"__newindex", tensor_newindex}, {NULL, NULL}};
-  static const luaL_Reg methods[] = {{"free", tensor_free},
-                                     {"get", tensor_get},
-                                     {"set", tensor_set},
-                                     {"item", tensor_item},
-                                     {"numel", tensor_numel},
-                                     {"is_contiguous", tensor_is_contiguous},
-                                     {"totable", tensor_totable},
-                                     {"tobytes", tensor_tobytes},
-                                     {"detach", tensor_detach},
-                                     {"requires_grad_", tensor_requires_grad},
-                                     {"same_as", tensor_same_as},
-                                     {NULL, NULL}};
+  static const luaL_Reg meta[] = {{"__gc", tensor_free},
+                                  {"__close", tensor_free},
+                                  {"__len", tensor_len},
+                                  {"__newindex", tensor_newindex},
+                                  {NULL, NULL}};
+  static const luaL_Reg methods[] = {{"free", tensor_free},       {"get", tensor_get},
+                                     {"set", tensor_set},         {"item", tensor_item},
+                                     {"numel", tensor_numel},     {"is_contiguous", tensor_is_contiguous},
+                                     {"totable", tensor_totable}, {"tobytes", tensor_tobytes},
+                                     {"detach", tensor_detach},   {"requires_grad_", tensor_requires_grad},
+                                     {"same_as", tensor_same_as}, {NULL, NULL}};
   static const luaL_Reg functions[] = {
       {"is_tensor", is_tensor}, {"scope_open", scope_open}, {"scope_close", scope_close}, {NULL, NULL}};
   lua_newtable(L); /* shapes print readably */
