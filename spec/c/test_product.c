@@ -7,7 +7,8 @@ static lurn_tensor *numbers(lurn_ctx *ctx, lurn_dtype dtype, int64_t rows, int64
   lurn_tensor *t = NULL;
   if (lurn_empty(ctx, dtype, 2, (int64_t[]){rows, cols}, &t) != LURN_OK) return NULL;
   for (int64_t i = 0; i < rows * cols; i++)
-    lurn__store(dtype, (char *)lurn__tensor_ptr(t) + i * (int64_t)lurn__tensor_width(t), (double)((i * 7 + seed) % 11 - 5));
+    lurn__store(dtype, (char *)lurn__tensor_ptr(t) + i * (int64_t)lurn__tensor_width(t),
+                (double)((i * 7 + seed) % 11 - 5));
   return t;
 }
 
@@ -37,7 +38,8 @@ static bool same_as_naive(lurn_ctx *ctx, lurn_dtype dtype, int64_t m, int64_t n,
 }
 
 static void check_all(const lurn_config *config) {
-  static const int64_t sizes[][3] = {{1, 1, 1}, {1, 5, 3}, {7, 1, 4}, {3, 4, 1}, {130, 17, 9}, {300, 70, 40}, {4, 3, 0}};
+  static const int64_t sizes[][3] = {{1, 1, 1},    {1, 5, 3},     {7, 1, 4}, {3, 4, 1},
+                                     {130, 17, 9}, {300, 70, 40}, {4, 3, 0}};
   lurn_ctx *ctx;
   if (!CHECK_EQ(lurn_ctx_new(config, &ctx), LURN_OK)) return;
   for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++)
