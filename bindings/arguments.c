@@ -105,7 +105,7 @@ lurn_tensor **bind_check_tensors(lua_State *L, bind_state *self, int index, cons
                                  int64_t *count) {
   if (!lua_istable(L, index)) wrong(L, index, who, what, "a list of tensors");
   lua_Integer n = (lua_Integer)lua_rawlen(L, index);
-  lurn_tensor **list = lua_newuserdatauv(L, (size_t)(n > 0 ? n : 1) * sizeof *list, 0);
+  lurn_tensor **list = lua_newuserdatauv(L, (size_t)(n > 0 ? n : 1) * sizeof(lurn_tensor *), 0);
   for (lua_Integer i = 1; i <= n; i++) { /* raw: each tensor must be one that the table keeps */
     lua_rawgeti(L, index, i);
     lurn_tensor *t = bind_test_tensor(L, self, -1);

@@ -7,7 +7,7 @@ static const char RECORD[] = "lurn.Record";
 
 static int record_new(lua_State *L) {
   bind_state *self = bind_self(L);
-  lurn_record **record = lua_newuserdatauv(L, sizeof *record, 0);
+  lurn_record **record = lua_newuserdatauv(L, sizeof(lurn_record *), 0);
   *record = NULL;
   luaL_setmetatable(L, RECORD);
   lurn_status status = lurn_record_new(self->ctx, record);

@@ -17,7 +17,7 @@ static lurn_status joined(lurn__call *call, lurn_list list, int dim, lurn__shape
     for (int i = 0; fits && i < shape->ndim; i++) fits = i == dim || t->shape.size[i] == shape->size[i];
     if (!fits)
       return lurn__op_fail(call, LURN_ESHAPE, "tensor %lld of shape %s does not join %s along dimension %d",
-                           (long long)(k + call->ctx->index_base), LURN__SHAPE(t), LURN__SHAPE(first),
+                           (long long)k + call->ctx->index_base, LURN__SHAPE(t), LURN__SHAPE(first),
                            dim + call->ctx->index_base);
     shape->size[dim] += t->shape.size[dim];
     *dtype = lurn__promote(*dtype, false, t->dtype, false);
@@ -88,7 +88,7 @@ static lurn_status stack_forward(lurn__call *call) {
   for (int64_t k = 1; k < list.count; k++) {
     if (!lurn__shape_equal(&list.items[k]->shape, &shape))
       return lurn__op_fail(call, LURN_ESHAPE, "tensor %lld has shape %s, the first has %s",
-                           (long long)(k + call->ctx->index_base), LURN__SHAPE(list.items[k]),
+                           (long long)k + call->ctx->index_base, LURN__SHAPE(list.items[k]),
                            LURN__SHAPE(list.items[0]));
     dtype = lurn__promote(dtype, false, list.items[k]->dtype, false);
   }
@@ -139,7 +139,7 @@ lurn_status lurn__indices(lurn_ctx *ctx, const char *who, lurn_tensor *index, in
     if ((uint64_t)values[i] < (uint64_t)size) continue;
     lurn_release(result);
     return lurn__fail(ctx, LURN_EINDEX, "%s: index %lld; expected %lld..%lld", who, (long long)given, (long long)base,
-                      (long long)(size - 1 + base));
+                      (long long)size - 1 + base);
   }
   *out = result;
   return LURN_OK;

@@ -31,7 +31,7 @@ static lurn_status read_targets(lurn__call *call, lurn_tensor *targets, int64_t 
     class[i] = (int64_t)((uint64_t)given - (uint64_t)base);
     if ((uint64_t) class[i] >= (uint64_t)classes)
       return lurn__op_fail(call, LURN_EINDEX, "target %lld; expected a class of %lld..%lld", (long long)given,
-                           (long long)base, (long long)(classes - 1 + base));
+                           (long long)base, (long long)classes - 1 + base);
     *total += weight == NULL ? 1
                              : lurn__load(weight->dtype, (char *)lurn__tensor_ptr(weight) +
                                                              class[i] * (int64_t)lurn__tensor_width(weight));

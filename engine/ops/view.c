@@ -182,7 +182,7 @@ static lurn_status narrow_forward(lurn__call *call) {
   if (start < 0 || args->length < 0 || start > size || args->length > size - start) {
     int64_t base = call->ctx->index_base, given = args->start < 0 ? args->start : args->start + base;
     return lurn__op_fail(call, LURN_EINDEX, "%lld elements from %lld in dimension %lld of size %lld",
-                         (long long)args->length, (long long)given, (long long)(dim + base), (long long)size);
+                         (long long)args->length, (long long)given, (long long)dim + base, (long long)size);
   }
   lurn__shape shape = x->shape;
   shape.size[dim] = args->length;
@@ -214,7 +214,7 @@ static lurn_status select_forward(lurn__call *call) {
   if (at < 0 || at >= size) {
     int64_t base = call->ctx->index_base, given = args->index < 0 ? args->index : args->index + base;
     return lurn__op_fail(call, LURN_EINDEX, "index %lld in dimension %lld of size %lld", (long long)given,
-                         (long long)(dim + base), (long long)size);
+                         (long long)dim + base, (long long)size);
   }
   lurn__shape shape = {.ndim = x->shape.ndim - 1};
   int64_t stride[LURN_MAX_DIMS] = {0};
