@@ -76,6 +76,7 @@ void bind_check_options(lua_State *L, int index, const char *who, const char *co
 
 /* ---- Parts of lurn.core: each adds its functions to the table on top of the stack ---- */
 
+void bind_open_raise(lua_State *L, bind_state *self);
 void bind_open_tensor(lua_State *L, bind_state *self);
 void bind_open_create(lua_State *L, bind_state *self);
 void bind_open_ops(lua_State *L, bind_state *self);
