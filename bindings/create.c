@@ -202,6 +202,22 @@ static void where(const filling *f, int depth, char text[128]) {
     used += (size_t)snprintf(text + used, 128 - used, "[%lld]", (long long)f->at[i] + 1);
 }
 
+/* Fields of the table on top beside its n elements, such as options that got into it, would go unnoticed. */
+static void check_fields(lua_State *L, int64_t n) {
+  luaL_checkstack(L, 3, "tensor");
+  if (lua_getmetatable(L, -1)) { /* what it shows as elements need not be fields */
+    lua_pop(L, 1);
+    return;
+  }
+  lua_pushnil(L);
+  while (lua_next(L, -2) != 0) {
+    lua_pop(L, 1);
+    if (lua_isinteger(L, -1) && lua_tointeger(L, -1) >= 1 && lua_tointeger(L, -1) <= n) continue;
+    bind_error(L, "tensor: a table of elements has the field %s; options are given after it",
+               luaL_tolstring(L, -1, NULL));
+  }
+}
+
 /* Stores the nested tables on top of the stack; they must have the shape everywhere. */
 static void fill_nested(lua_State *L, filling *f, int dim) {
   char text[128];
@@ -213,7 +229,7 @@ static void fill_nested(lua_State *L, filling *f, int dim) {
     if (luaL_len(L, -1) != f->shape[dim])
       bind_error(L, "tensor: the tables are ragged: element %s has %lld entries; expected %lld", text,
                  (long long)luaL_len(L, -1), (long long)f->shape[dim]);
-    luaL_checkstack(L, 2, "tensor");
+    check_fields(L, f->shape[dim]);
     for (f->at[dim] = 0; f->at[dim] < f->shape[dim]; f->at[dim]++) {
       lua_geti(L, -1, f->at[dim] + 1);
       fill_nested(L, f, dim + 1);

@@ -138,7 +138,7 @@ local function read_corpus(files, o, vocab)
   if o.val_frac + o.test_frac >= 1 then stop("--val_frac and --test_frac leave nothing to learn from") end
   if files[1] then options.paths = files else options.text = king_james() end
   local corpus, message = data.text(options)
-  if not corpus then stop("%s", message) end
+  if not corpus then stop("%s", (message:gsub('level = "(%l+)"', "--level %1"))) end
   return corpus
 end
 
@@ -163,14 +163,16 @@ end
 local function write_text(model, vocab, o)
   local prompt, message = prompt_of(vocab, o.primetext)
   if not prompt then stop("--primetext: %s", message) end
-  local function write(id)
-    io.stdout:write(vocab.tokens[id])
-    io.stdout:flush()
+  local function put(text)
+    local ok, why = io.stdout:write(text)
+    if ok then ok, why = io.stdout:flush() end
+    if not ok then stop("cannot write the text: %s", why) end
   end
-  io.stdout:write(o.primetext)
+  local function write(id) put(vocab.tokens[id]) end
+  put(o.primetext)
   local ids = lurn.sample(sample_options(model, vocab, o, { prompt = prompt, length = o.length, seed = o.seed,
     on_token = o.beam == 0 and write or nil }))
-  print(o.beam > 0 and vocab:decode(ids) or "")
+  put((o.beam > 0 and vocab:decode(ids) or "") .. "\n")
 end
 
 -- ---- Checkpoints ----------------------------------------------------------------------------------------------

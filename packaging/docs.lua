@@ -32,7 +32,10 @@ local names = {
   lr_scheduler = "optim.lr_scheduler",
   Tensor = "x",
   methods = "x",
+  sample = "sample",
 }
+-- Local functions that a file returns under another name.
+local exported = { text = "data.text", sample_call = "sample" }
 
 -- ---- Ops --------------------------------------------------------------------------------------
 
@@ -224,6 +227,9 @@ local function write_file(out, path)
         if variable then file_names[variable] = block.class:gsub("^lurn%.", "") end
         if variable == "methods" then file_names[variable] = nil end
         if #block.text > 0 or #block.fields > 0 then write_entry(out, class_title(block), block) end
+      elseif exported[line:match "^local function ([%w_]+)"] then
+        local as, arguments = line:match "^local function ([%w_]+)(%b())"
+        write_entry(out, exported[as] .. arguments:gsub("%(_, ", "("), block)
       elseif owner and public_name(file_names, owner) and not name:match "^_" and name ~= "init" then
         write_entry(out, public_name(file_names, owner) .. mark .. name .. (args or ""), block)
       end

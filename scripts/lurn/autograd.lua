@@ -1,15 +1,14 @@
 --- Gradients: no_grad, functions of one's own, and freeing tensors early.
 
 local core = require "lurn.core"
+local guard = require "lurn.guard"
 
-local grad_guard = { __close = function(guard) core.set_grad_enabled(guard.before) end }
-
--- The guard is complete before anything is switched: from there on nothing can fail but fn itself.
 local function with_grad(on, who, fn, ...)
   if type(fn) ~= "function" then core.raise(("%s: expected a function, got %s"):format(who, type(fn))) end
-  local guard <close> = setmetatable({ before = core.grad_enabled() }, grad_guard) -- luacheck: ignore guard
+  local before = core.grad_enabled()
+  local pending <close> = guard.new(function() core.set_grad_enabled(before) end)
   core.set_grad_enabled(on)
-  return core.call_without_yield(fn, ...)
+  return guard.call(pending, fn, ...)
 end
 
 --- Calls fn(...) with recording switched off, and returns what it returns.  A coroutine cannot yield out of it: the
@@ -117,21 +116,19 @@ local function keep(kept, value)
 end
 
 -- What leaves an inner scope belongs to the outer one.
-local function leave(guard)
-  if not guard.list then return end
+local function leave(scope)
+  if not scope.list then return end
   core.scope_close()
-  for i = #open_lists, guard.depth, -1 do open_lists[i] = nil end
+  for i = #open_lists, scope.depth, -1 do open_lists[i] = nil end
   local outer = open_lists[#open_lists]
-  for _, t in ipairs(guard.list) do
-    if not guard.kept[t] then
+  for _, t in ipairs(scope.list) do
+    if not scope.kept[t] then
       t:free()
     elseif outer then
       outer[#outer + 1] = t
     end
   end
 end
-
-local scope_guard = { __close = leave }
 
 --- Calls fn(...) and frees every tensor made in it but those it returns, alone or in a table.  On an error all are
 --- freed.  A coroutine cannot yield out of it.
@@ -140,10 +137,11 @@ local scope_guard = { __close = leave }
 ---@return T
 function core.scope(fn, ...)
   if type(fn) ~= "function" then core.raise("scope: expected a function, got " .. type(fn)) end
-  local guard <close> = setmetatable({ kept = {}, list = false, depth = #open_lists + 1 }, scope_guard)
-  guard.list = core.scope_open()
-  open_lists[guard.depth] = guard.list
-  local results = table.pack(core.call_without_yield(fn, ...))
-  for i = 1, results.n do keep(guard.kept, results[i]) end
+  local scope = { kept = {}, list = false, depth = #open_lists + 1 }
+  local pending <close> = guard.new(function() leave(scope) end)
+  scope.list = core.scope_open()
+  open_lists[scope.depth] = scope.list
+  local results = table.pack(guard.call(pending, fn, ...))
+  for i = 1, results.n do keep(scope.kept, results[i]) end
   return table.unpack(results, 1, results.n)
 end

@@ -65,6 +65,12 @@ function core.linspace(first, last, n, options) end
 ---@return lurn.Tensor
 function core.eye(n, m, options) end
 
+--- All 0, with the shape of t and, but for options, its dtype.  Likewise ones_like, rand_like, randn_like.
+---@param t lurn.Tensor
+---@param options lurn.CreateOptions?
+---@return lurn.Tensor
+function core.zeros_like(t, options) end
+
 --- The inverse of x:tobytes(): little-endian elements in row-major order; without a shape, one dimension.
 ---@param bytes string
 ---@param dtype lurn.dtype

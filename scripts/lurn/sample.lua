@@ -6,6 +6,7 @@
 -- The model is a module or a function f(ids (T, N), state) -> logits (T, N, C), state.
 
 local core = require "lurn.core"
+local guard = require "lurn.guard"
 
 -- ---- Options ----
 
@@ -59,7 +60,11 @@ end
 
 -- The prompt as (T, N) ids, and whether it was one sequence without a dimension N.
 local function check_prompt(who, prompt)
-  if not core.is_tensor(prompt) then prompt = core.tensor(prompt, { dtype = "int64" }) end
+  if not core.is_tensor(prompt) then
+    local given = core.tensor(prompt, { dtype = "float64" })
+    prompt = given:to "int64"
+    if not prompt:to("float64"):equal(given) then core.raise(who .. ": prompt has ids that are not whole numbers") end
+  end
   local single = prompt.ndim == 1
   if single then prompt = prompt:unsqueeze(2) end
   if prompt.ndim ~= 2 or prompt:numel() == 0 then
@@ -71,21 +76,21 @@ end
 
 -- ---- What holds while sampling ----
 
-local nothing = setmetatable({}, { __close = function() end })
-
 -- Evaluation mode until the returned value is closed.
 local function evaluating(model)
-  if type(model) ~= "table" or not model.training or not model.eval then return nothing end
+  if type(model) ~= "table" or not model.training or not model.eval then return guard.new() end
+  local pending = guard.new(function() model:train() end)
   model:eval()
-  return setmetatable({}, { __close = function() model:train() end })
+  return pending
 end
 
 -- Random numbers from this seed until the returned value is closed; then the former stream goes on.
 local function seeded(seed)
-  if not seed then return nothing end
+  if not seed then return guard.new() end
   local former_seed, former_block = core.rng_state()
+  local pending = guard.new(function() core.set_rng_state(former_seed, former_block) end)
   core.manual_seed(seed)
-  return setmetatable({}, { __close = function() core.set_rng_state(former_seed, former_block) end })
+  return pending
 end
 
 -- ---- One step ----
@@ -303,8 +308,8 @@ local sample = {}
 ---@return lurn.Hypothesis[] # at most `width`, best first
 function sample.beam(options)
   check_options("beam", options, BEAM)
-  local _ <close> = evaluating(options.model)
-  return core.no_grad(search, options)
+  local mode <close> = evaluating(options.model)
+  return guard.call(mode, core.no_grad, search, options)
 end
 
 ---@class lurn.SampleOptions
@@ -334,9 +339,9 @@ local function sample_call(_, options)
       width = options.beam, stop = options.stop, exclude = options.exclude, state = options.state }
     return results[1].ids, results
   end
-  local _ <close> = evaluating(options.model)
-  local _ <close> = seeded(options.seed)
-  return core.no_grad(continue, options)
+  local mode <close> = evaluating(options.model)
+  local stream <close> = seeded(options.seed)
+  return guard.call(mode, guard.call, stream, core.no_grad, continue, options)
 end
 
 return setmetatable(sample, { __call = sample_call })

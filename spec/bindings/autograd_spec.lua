@@ -165,6 +165,21 @@ describe("no_grad and enable_grad", function()
     assert.is_true(lurn.grad_enabled())
   end)
 
+  it("are restored when an error ends a coroutine that nobody closes", function()
+    local doomed = coroutine.create(function()
+      lurn.no_grad(function() lurn.enable_grad(error, "oops", 0) end)
+    end)
+    assert.same({ false, "oops" }, { coroutine.resume(doomed) })
+    assert.is_true(lurn.grad_enabled())
+    lurn.no_grad(function()
+      coroutine.close(doomed)
+      assert.is_false(lurn.grad_enabled())
+    end)
+    local custom = lurn.custom_function { forward = function() error "oops" end, backward = function() end }
+    assert.is_false(coroutine.resume(coroutine.create(custom), leaf { 1 }))
+    assert.is_true(lurn.grad_enabled())
+  end)
+
   it("hold inside a coroutine", function()
     local x, y = leaf { 1 }, nil
     local resume = coroutine.wrap(function()
@@ -576,6 +591,20 @@ describe("gradcheck", function()
 end)
 
 describe("scope", function()
+  it("ends with the coroutine that an error ends", function()
+    local inner
+    local doomed = coroutine.create(function()
+      lurn.scope(function()
+        inner = lurn.ones(2)
+        error "oops"
+      end)
+    end)
+    assert.is_false(coroutine.resume(doomed))
+    assert.matches("this tensor was freed", failure(inner.sum, inner))
+    lurn.scope(function() inner = lurn.ones(2) return inner end)
+    assert.equal(2, inner:sum():item())
+  end)
+
   it("frees what was made in it but results", function()
     local kept, inner, list
     local y, t = lurn.scope(function(a)

@@ -233,6 +233,15 @@ describe("tensor from Lua values", function()
       message(lurn.tensor, { { { 1 } }, { {} } }))
   end)
 
+  it("refuses fields beside the elements", function()
+    local expected = "tensor: a table of elements has the field %s; options are given after it"
+    assert.equal(expected:format "dtype", message(lurn.tensor, { 1, 2, dtype = "int64" }))
+    assert.equal(expected:format "a", message(lurn.tensor, { a = 1 }))
+    assert.equal(expected:format "x", message(lurn.tensor, { { 1 }, { 2, x = 3 } }))
+    assert.equal(expected:format "0", message(lurn.tensor, { [0] = 1, 2 }))
+    assert.same({ 2, 3 }, lurn.tensor(lurn.zeros(2, 3).shape):totable())
+  end)
+
   it("refuses what cannot be a tensor", function()
     local loop = {}
     loop[1] = loop

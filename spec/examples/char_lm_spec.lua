@@ -272,6 +272,14 @@ describe("examples/char_lm.lua", function()
       assert(lurn.save(other, { ["a.b"] = lurn.zeros(1) }))
       assert.equal("char_lm: " .. other .. ": not a checkpoint of char_lm\n", (run("--sample --init_from " .. other)))
     end)
+
+    it("says so when the text cannot be written", function()
+      run(tiny("cv", "--max_epochs 0.2"))
+      local output, status = shell(("%s --sample --init_from %s/cv/best.safetensors --length 9 2>&1 >/dev/full"):format(
+        program, directory))
+      assert.equal("char_lm: cannot write the text: No space left on device\n", output)
+      assert.equal(1, status)
+    end)
   end)
 
   describe("when things go wrong", function()

@@ -251,7 +251,8 @@ describe("lurn.data.text", function()
   it("raises for wrong options", function()
     assert.equal("data.text: expected one of path, paths and text", failure(data.text, {}))
     assert.equal("data.text: expected one of path, paths and text", failure(data.text, { path = "a", text = "b" }))
-    assert.equal('data.text: there is no option "file"', failure(data.text, { file = "a" }))
+    assert.matches('^data.text: there is no option "file"; the options are path, paths, text, level, split, vocab, min',
+      failure(data.text, { file = "a" }))
     assert.equal("data.text: the shares of split add up to 1.5, more than 1",
       failure(data.text, { text = "a", split = { 1, 0.5 } }))
     assert.equal("data.text: share 1 of split is x; expected 0 to 1",

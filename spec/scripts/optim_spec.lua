@@ -407,6 +407,10 @@ describe("mistakes are told", function()
   it("about parameters", function()
     local list = "Adam: params: expected a list of tensors or of groups, got "
     assert.equal("Adam: the list of parameters is empty", failure(function() optim.Adam {} end))
+    local no_list = "Adam: params is a table that is no list; expected a list of tensors, such as model:parameters(), "
+      .. "or of groups"
+    assert.equal(no_list, failure(function() optim.Adam(lurn.nn.Linear(1, 1)) end))
+    assert.equal(no_list, failure(function() optim.Adam { params = {} } end))
     assert.equal(list .. "nil", failure(function() optim.Adam() end))
     assert.equal(list .. "a tensor", failure(function() optim.Adam(p) end))
     assert.equal("Adam: params[2]: expected a tensor, got an integer", failure(function() optim.Adam { p, 3 } end))

@@ -200,6 +200,16 @@ describe("lurn.sample", function()
     end)
   end
 
+  it("puts everything back when an error ends its coroutine", function()
+    local model = lurn.nn.Module:extend "Failing"()
+    local doomed = coroutine.create(function() sample { model = model, prompt = { 1 }, length = 1, seed = 3 } end)
+    lurn.manual_seed(5)
+    assert.is_false(coroutine.resume(doomed))
+    assert.is_true(model.training)
+    assert.is_true(lurn.grad_enabled())
+    assert.same({ 5, 0 }, { lurn.rng_state() })
+  end)
+
   it("raises for wrong options", function()
     local model = constant(0.5, 0.5)
     assert.equal("sample: prompt is missing; expected ids: a tensor or a list", failure(sample, { model = model }))
@@ -209,6 +219,8 @@ describe("lurn.sample", function()
       failure(sample, { model = model, prompt = { 1 }, length = 1, top_p = 0 }))
     assert.matches('^sample: there is no option "topk"; the options are model, prompt',
       failure(sample, { model = model, prompt = { 1 }, length = 1, topk = 3 }))
+    assert.equal("sample: prompt has ids that are not whole numbers",
+      failure(sample, { model = model, prompt = { 1, 2.5 }, length = 1 }))
     assert.matches("^sample: prompt has shape {0, 1}; expected %(T%) or %(T, N%) with at least one id",
       failure(sample, { model = model, prompt = lurn.zeros(0, { dtype = "int64" }), length = 1 }))
     assert.equal("sample: exclude has 3; ids are 1 to 2",

@@ -45,7 +45,9 @@ function Corpus:decode(list) return self.vocab:decode(list) end
 ---@field min_count? integer see lurn.VocabOptions
 
 local SPLIT = { 0.9, 0.05, 0.05 }
-local KNOWN = { path = true, paths = true, text = true, level = true, split = true, vocab = true, min_count = true }
+local OPTIONS = { "path", "paths", "text", "level", "split", "vocab", "min_count" }
+local KNOWN = {}
+for _, name in ipairs(OPTIONS) do KNOWN[name] = true end
 
 local function fail(message, ...) core.raise("data.text: " .. message:format(...)) end
 
@@ -64,7 +66,9 @@ end
 local function check(options)
   if type(options) ~= "table" then fail("expected a table of options, got a %s", type(options)) end
   for name in pairs(options) do
-    if not KNOWN[name] then fail('there is no option "%s"', tostring(name)) end
+    if not KNOWN[name] then
+      fail('there is no option "%s"; the options are %s', tostring(name), table.concat(OPTIONS, ", "))
+    end
   end
   local sources = (options.path and 1 or 0) + (options.paths and 1 or 0) + (options.text and 1 or 0)
   if sources ~= 1 then fail "expected one of path, paths and text" end

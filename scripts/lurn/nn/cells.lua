@@ -74,6 +74,7 @@ function Cell:forward(x, state)
     core.raise(("%s: input has shape %s; expected (N, %d)"):format(who, check.shape_text(shape), self.input_size))
   end
   check.features(who, shape, self.input_size)
+  check.dtype(who, x, self.weight_ih)
   local h, c = State.parts(who, state, { shape[1], self.hidden_size }, self.has_cell)
   return State.new(self:_step(core.unsqueeze(x, 1), h, c))
 end

@@ -9,6 +9,7 @@ local check = {}
 ---@return string
 function check.describe(value)
   if value == nil or type(value) == "boolean" or type(value) == "number" then return tostring(value) end
+  if type(value) == "table" and rawget(value, "is_lurn_module") then return "the " .. tostring(value) end
   return core.is_tensor(value) and "a tensor" or "a " .. type(value)
 end
 
@@ -80,6 +81,17 @@ function check.features(who, shape, features)
   if #shape == 0 then core.raise(("%s: input is a scalar; expected %d features"):format(who, features)) end
   if shape[#shape] ~= features then
     core.raise(("%s: input has %d features; expected %d"):format(who, shape[#shape], features))
+  end
+end
+
+---Raises unless the input has the dtype of the weights.
+---@param who string
+---@param input lurn.Tensor
+---@param weight lurn.Tensor
+function check.dtype(who, input, weight)
+  local dtype = weight.dtype
+  if input.dtype ~= dtype then
+    core.raise(("%s: input is %s; expected %s like the weights"):format(who, input.dtype, dtype))
   end
 end
 

@@ -23,9 +23,16 @@ local function names_of(list)
 end
 
 -- A list of modules, or modules as several arguments.
-local function modules_of(first, ...)
-  if type(first) == "table" and not slots.is_module(first) then return first, #first end
-  return { first, ... }, select("#", first, ...)
+local function modules_of(who, first, ...)
+  if type(first) ~= "table" or slots.is_module(first) or rawget(first, "is_lurn_module") then
+    return { first, ... }, select("#", first, ...)
+  end
+  for key in pairs(first) do
+    if math.type(key) ~= "integer" then
+      core.raise(("nn.%s: the list has the field %s; expected modules only"):format(who, tostring(key)))
+    end
+  end
+  return first, #first
 end
 
 local function check_module(list, position, value)
@@ -37,7 +44,7 @@ end
 ---@param ... lurn.nn.Module|lurn.nn.Module[] modules, or one list of them
 function ModuleList:init(...)
   if select("#", ...) == 0 then return end
-  local modules, n = modules_of(...)
+  local modules, n = modules_of(getmetatable(self).__name, ...)
   for i = 1, n do
     check_module(self, i, modules[i])
     self:append(modules[i])

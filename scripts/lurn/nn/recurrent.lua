@@ -150,6 +150,7 @@ local function check_input(self, who, x)
       self.batch_first and "N, T" or "T, N", self.input_size))
   end
   check.features(who, shape, self.input_size)
+  check.dtype(who, x, self.weight_ih_l0)
   return shape[self.batch_first and 1 or 2]
 end
 

@@ -10,6 +10,9 @@ local function list_of(who, params)
   if type(params) ~= "table" then
     core.raise(("%s: params is %s; expected a list of tensors"):format(who, check.describe(params)))
   end
+  if #params == 0 and next(params) ~= nil then
+    core.raise(who .. ": params is a table that is no list; expected a list of tensors, such as model:parameters()")
+  end
   for i, p in ipairs(params) do check.tensor(who, ("parameter %d"):format(i), p) end
   return params
 end

@@ -123,6 +123,10 @@ local function check_arguments(kind, params, given)
   if type(params) ~= "table" then
     core.raise(("%s: params: expected a list of tensors or of groups, got %s"):format(kind, options.describe(params)))
   end
+  if #params == 0 and next(params) ~= nil then
+    core.raise(kind ..
+      ": params is a table that is no list; expected a list of tensors, such as model:parameters(), or of groups")
+  end
   if #params == 0 then core.raise(kind .. ": the list of parameters is empty") end
 end
 

@@ -57,6 +57,7 @@ for _, kind in ipairs { "RNN", "LSTM", "GRU" } do
     it("checks its arguments", function()
       local cell = nn[kind .. "Cell"](3, 4)
       fails(kind .. "Cell: input has 5 features; expected 3", cell, lurn.zeros(2, 5))
+      fails(kind .. "Cell: input is int64; expected float32 like the weights", cell, lurn.ones(2, 3):to "int64")
       fails(kind .. "Cell: input has shape (1, 2, 3); expected (N, 3)", cell, lurn.zeros(1, 2, 3))
       fails(kind .. "Cell: state.h has shape (1, 4); expected (2, 4)", cell, lurn.zeros(2, 3), { h = lurn.zeros(1, 4) })
       fails(("nn.%sCell: input_size is 0; expected a positive integer"):format(kind), nn[kind .. "Cell"], 0, 1)

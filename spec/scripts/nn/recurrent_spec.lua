@@ -419,6 +419,7 @@ describe("calls", function()
 
   it("check the input", function()
     fails("LSTM: input has 65 features; expected 64", lstm, lurn.zeros(4, 2, 65))
+    fails("LSTM: input is float64; expected float32 like the weights", lstm, lurn.zeros(4, 2, 64):to "float64")
     fails("LSTM: input has shape (4, 64); expected (T, N, 64)", lstm, lurn.zeros(4, 64))
     fails("GRU: input has shape (4); expected (N, T, 3)", gru, lurn.zeros(4))
     fails("LSTM: input is a table; expected a tensor", lstm, {})

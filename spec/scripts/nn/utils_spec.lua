@@ -31,6 +31,9 @@ describe("clip_grad_norm_", function()
 
   it("checks its arguments", function()
     fails("clip_grad_norm_: params is 5; expected a list of tensors", utils.clip_grad_norm_, 5, 1)
+    fails("clip_grad_norm_: params is a table that is no list; expected a list of tensors, such as model:parameters()",
+      utils.clip_grad_norm_, lurn.nn.Linear(1, 1), 1)
+    assert.equal(0, utils.clip_grad_norm_({}, 1))
     fails("clip_grad_norm_: parameter 1 is a string; expected a tensor", utils.clip_grad_norm_, { "x" }, 1)
     fails("clip_grad_norm_: max_norm is nil; expected a number", utils.clip_grad_norm_, {})
   end)

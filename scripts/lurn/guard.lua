@@ -1,0 +1,39 @@
+-- What is switched for the time of a call and switched back after it, however the call ends.
+
+local core = require "lurn.core"
+
+local guard = {}
+
+local metatable = {
+  __close = function(self)
+    local restore = self.restore
+    self.restore = nil
+    if restore then restore() end
+  end,
+}
+
+---A value for a `<close>` variable that calls restore once. It is made before anything is switched: from there on
+---nothing can fail but the call itself.
+---@param restore? function
+---@return table
+function guard.new(restore) return setmetatable({ restore = restore }, metatable) end
+
+local function settle(pending, ok, ...)
+  if ok then return ... end
+  metatable.__close(pending)
+  error((...), 0)
+end
+
+---fn(...) with a guard pending. A coroutine cannot yield out of it. An error that ends a coroutine leaves its `<close>`
+---variables open until somebody closes the coroutine, so there it is caught and raised again; in the main thread the
+---traceback stays whole.
+---@param pending table
+---@param fn function
+---@return any ...
+function guard.call(pending, fn, ...)
+  local _, is_main = coroutine.running()
+  if is_main then return core.call_without_yield(fn, ...) end
+  return settle(pending, pcall(core.call_without_yield, fn, ...))
+end
+
+return guard
