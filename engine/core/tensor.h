@@ -51,7 +51,7 @@ static inline float *lurn__f32(const lurn_tensor *t) { return lurn__tensor_ptr(t
 static inline double *lurn__f64(const lurn_tensor *t) { return lurn__tensor_ptr(t); }
 static inline int64_t *lurn__i64(const lurn_tensor *t) { return lurn__tensor_ptr(t); }
 static inline int64_t lurn__numel(const lurn_tensor *t) { return lurn__shape_numel(&t->shape); }
-static inline void lurn__touch(lurn_tensor *t) { t->storage->version++; }
+static inline void lurn__touch(lurn_tensor *t) { lurn__storage_written(t->ctx, t->storage); }
 
 /* True when two tensors may share an element without being the same view. */
 bool lurn__tensor_overlaps(const lurn_tensor *a, const lurn_tensor *b);

@@ -193,13 +193,28 @@ static lurn_status check_linear(lurn__call *call, const lurn_tensor *x, const lu
   return LURN_OK;
 }
 
+/* y += or = x W^T for rows of x, from W as it was kept where that pays. */
+static lurn_status multiply_linear(const lurn__call *call, const lurn_tensor *x, const lurn_tensor *weight,
+                                   int64_t rows, bool accumulate) {
+  lurn_ctx *ctx = call->ctx;
+  int64_t out = weight->shape.size[0], in = weight->shape.size[1];
+  lurn__matrix a = {lurn__tensor_ptr(x), in, 1};
+  lurn__matrix w = {lurn__tensor_ptr(weight), weight->stride[1], weight->stride[0]};
+  void *y = lurn__tensor_ptr(call->out[0]);
+  const void *kept = NULL;
+  if (rows <= LURN__FEW_ROWS && !call->recording && !ctx->use_blas)
+    kept = lurn__product_kept(ctx, x->dtype, out, in, weight->storage, w);
+  if (kept != NULL) return lurn__product_packed(ctx, x->dtype, rows, out, in, a, kept, y, out, accumulate);
+  return lurn__product(ctx, x->dtype, rows, out, in, a, w, y, out, accumulate);
+}
+
 static lurn_status linear_forward(lurn__call *call) {
   const struct lurn__linear_args *args = call->args;
   LURN__TRY(check_linear(call, args->x, args->weight, args->bias));
   lurn_tensor **x = lurn__temp(&call->temps);
   LURN__TRY(lurn__as_contiguous(call->ctx, args->x, args->x->dtype, x));
   lurn__shape shape = args->x->shape;
-  int64_t out = args->weight->shape.size[0], in = args->weight->shape.size[1], rows = 1;
+  int64_t out = args->weight->shape.size[0], rows = 1;
   for (int i = 0; i + 1 < shape.ndim; i++) rows *= shape.size[i];
   shape.size[shape.ndim - 1] = out;
   LURN__TRY(lurn__shape_make(call->ctx, "linear", shape.ndim, shape.size, &shape));
@@ -207,10 +222,7 @@ static lurn_status linear_forward(lurn__call *call) {
   if (call->need[0]) LURN__TRY(lurn__save_in(call, SAVED_WEIGHT, args->weight));
   LURN__TRY(lurn__out(call, 0, args->x->dtype, &shape));
   if (args->bias != NULL) LURN__TRY(lurn__copy_(call->ctx, call->out[0], args->bias));
-  lurn__matrix a = {lurn__tensor_ptr(*x), in, 1};
-  lurn__matrix w = {lurn__tensor_ptr(args->weight), args->weight->stride[1], args->weight->stride[0]};
-  return lurn__product(call->ctx, args->x->dtype, rows, out, in, a, w, lurn__tensor_ptr(call->out[0]), out,
-                       args->bias != NULL);
+  return multiply_linear(call, *x, args->weight, rows, args->bias != NULL);
 }
 
 static lurn_status linear_backward(lurn__grad_call *grad) {

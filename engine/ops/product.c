@@ -12,6 +12,7 @@ typedef struct product {
   const lurn__gemm *gemm;
   int64_t m, n, k;
   lurn__matrix a, b;
+  const void *kept; /* B, packed before */
   void *packed;
   char *c;
   int64_t ldc;
@@ -36,15 +37,17 @@ static void multiply_task(void *arg, int64_t task, int thread) {
   int64_t last = column + p->columns_per_task < p->n ? column + p->columns_per_task : p->n;
   lurn__matrix a = p->a;
   a.data = (const char *)a.data + row * a.row * (int64_t)p->width;
-  p->gemm->run_packed(rows, p->n, p->k, a, p->packed, column, last, p->c + row * p->ldc * (int64_t)p->width, p->ldc,
-                      p->accumulate, p->scratch + (size_t)thread * p->scratch_bytes);
+  p->gemm->run_packed(rows, p->n, p->k, a, p->kept ? p->kept : p->packed, column, last,
+                      p->c + row * p->ldc * (int64_t)p->width, p->ldc, p->accumulate,
+                      p->scratch + (size_t)thread * p->scratch_bytes);
 }
 
 static lurn_status run_alone(lurn_ctx *ctx, const product *p) {
-  size_t bytes = p->gemm->scratch(p->m, p->n, p->k);
+  size_t bytes = p->kept ? p->gemm->packed_scratch(p->m, p->k) : p->gemm->scratch(p->m, p->n, p->k);
   void *scratch = lurn__alloc(ctx, bytes);
   if (scratch == NULL) return LURN_ENOMEM;
-  p->gemm->run(p->m, p->n, p->k, p->a, p->b, p->c, p->ldc, p->accumulate, scratch);
+  if (p->kept) p->gemm->run_packed(p->m, p->n, p->k, p->a, p->kept, 0, p->n, p->c, p->ldc, p->accumulate, scratch);
+  else p->gemm->run(p->m, p->n, p->k, p->a, p->b, p->c, p->ldc, p->accumulate, scratch);
   lurn__free(ctx, scratch, bytes);
   return LURN_OK;
 }
@@ -55,7 +58,7 @@ static int64_t round_up(int64_t value, int64_t unit) { return (value + unit - 1)
  * each thread even out their pace; the cut does not change any element's bits. */
 static lurn_status run_together(lurn_ctx *ctx, product *p) {
   int64_t tasks = 4 * (int64_t)ctx->num_threads;
-  size_t packed_bytes = (size_t)p->gemm->packed_size(p->k, p->n) * p->width;
+  size_t packed_bytes = p->kept ? 0 : (size_t)p->gemm->packed_size(p->k, p->n) * p->width;
   p->columns_per_task = round_up((p->n + tasks - 1) / tasks, p->gemm->panel);
   p->packed = lurn__alloc(ctx, packed_bytes);
   if (p->packed == NULL) return LURN_ENOMEM;
@@ -69,7 +72,7 @@ static lurn_status run_together(lurn_ctx *ctx, product *p) {
     lurn__free(ctx, p->packed, packed_bytes);
     return LURN_ENOMEM;
   }
-  lurn__parallel(ctx, pack_tasks, pack_task, p);
+  if (!p->kept) lurn__parallel(ctx, pack_tasks, pack_task, p);
   if (by_rows) p->columns_per_task = p->n;
   else p->rows_per_task = p->m;
   p->column_tasks = (p->n + p->columns_per_task - 1) / p->columns_per_task;
@@ -129,6 +132,11 @@ static bool run_blas(lurn_ctx *ctx, const product *p) {
 
 /* ---- Choice ------------------------------------------------------------------------------------------------ */
 
+static lurn_status run(lurn_ctx *ctx, product *p) {
+  bool small = ctx->num_threads == 1 || (double)p->m * (double)p->n * (double)p->k < (double)SMALL_PRODUCT;
+  return small ? run_alone(ctx, p) : run_together(ctx, p);
+}
+
 lurn_status lurn__product(lurn_ctx *ctx, lurn_dtype dtype, int64_t m, int64_t n, int64_t k, lurn__matrix a,
                           lurn__matrix b, void *c, int64_t ldc, bool accumulate) {
   if (m == 0 || n == 0) return LURN_OK;
@@ -143,6 +151,36 @@ lurn_status lurn__product(lurn_ctx *ctx, lurn_dtype dtype, int64_t m, int64_t n,
                .width = lurn_dtype_size(dtype),
                .accumulate = accumulate};
   if (ctx->use_blas && run_blas(ctx, &p)) return LURN_OK;
-  bool small = ctx->num_threads == 1 || (double)m * (double)n * (double)k < (double)SMALL_PRODUCT;
-  return small ? run_alone(ctx, &p) : run_together(ctx, &p);
+  return run(ctx, &p);
+}
+
+/* ---- Kept operands ----------------------------------------------------------------------------------------- */
+
+const void *lurn__product_kept(lurn_ctx *ctx, lurn_dtype dtype, int64_t n, int64_t k, lurn__storage *storage,
+                               lurn__matrix b) {
+  const lurn__gemm *gemm = lurn__gemm_of(ctx, dtype);
+  int64_t start = (const char *)b.data - (const char *)storage->data;
+  lurn__derived_key key = {gemm, {start, k, n, b.row, b.col}};
+  size_t bytes = (size_t)gemm->packed_size(k, n) * lurn_dtype_size(dtype);
+  bool fresh = false;
+  if (bytes == 0) return NULL;
+  void *packed = lurn__storage_derive(ctx, storage, &key, bytes, &fresh);
+  if (fresh) gemm->pack(k, n, b, 0, n, packed);
+  return packed;
+}
+
+lurn_status lurn__product_packed(lurn_ctx *ctx, lurn_dtype dtype, int64_t m, int64_t n, int64_t k, lurn__matrix a,
+                                 const void *b, void *c, int64_t ldc, bool accumulate) {
+  if (m == 0 || n == 0) return LURN_OK;
+  product p = {.gemm = lurn__gemm_of(ctx, dtype),
+               .m = m,
+               .n = n,
+               .k = k,
+               .a = a,
+               .kept = b,
+               .c = c,
+               .ldc = ldc,
+               .width = lurn_dtype_size(dtype),
+               .accumulate = accumulate};
+  return run(ctx, &p);
 }

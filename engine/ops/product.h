@@ -14,4 +14,16 @@ static inline const lurn__gemm *lurn__gemm_of(const lurn_ctx *ctx, lurn_dtype dt
 lurn_status lurn__product(lurn_ctx *ctx, lurn_dtype dtype, int64_t m, int64_t n, int64_t k, lurn__matrix a,
                           lurn__matrix b, void *c, int64_t ldc, bool accumulate);
 
+/* Up to so many rows of A, packing B takes a third of a product or more. */
+enum { LURN__FEW_ROWS = 16 };
+
+/* B (k, n), which lies in this storage, packed by lurn__gemm_of and kept with the storage until its next write; NULL when it is not
+ * kept (see lurn__storage_derive).  For products of few rows that no gradient is recorded of: training writes its weights at every
+ * step, and would only hold a second copy. */
+const void *lurn__product_kept(lurn_ctx *ctx, lurn_dtype dtype, int64_t n, int64_t k, lurn__storage *storage,
+                               lurn__matrix b);
+/* lurn__product, with B as lurn__product_kept returned it; never by the BLAS library. */
+lurn_status lurn__product_packed(lurn_ctx *ctx, lurn_dtype dtype, int64_t m, int64_t n, int64_t k, lurn__matrix a,
+                                 const void *b, void *c, int64_t ldc, bool accumulate);
+
 #endif

@@ -123,6 +123,12 @@ int64_t lurn__weight_init(const lurn__sequence *s, lurn__weight *w, int64_t k, i
   return once ? 0 : s->gemm->packed_size(k, n) * s->width;
 }
 
+int64_t lurn__weight_keep(const lurn__sequence *s, lurn__weight *w, lurn__storage *storage) {
+  w->kept = lurn__product_kept(s->ctx, s->dtype, w->n, w->k, storage, w->b);
+  if (w->kept) w->once = false;
+  return w->once || w->kept ? 0 : s->gemm->packed_size(w->k, w->n) * s->width;
+}
+
 typedef struct packing {
   const lurn__sequence *s;
   const lurn__weight *w;
@@ -145,7 +151,7 @@ static void pack_task(void *arg, int64_t task, int thread) {
 
 void lurn__weight_pack(const lurn__sequence *s, const lurn__weight *w) {
   packing p = {s, w, w->k * w->n > FEW_ELEMENTS ? s->ctx->num_threads : 1};
-  if (!w->once) lurn__parallel(s->ctx, p.tasks, pack_task, &p);
+  if (!w->once && !w->kept) lurn__parallel(s->ctx, p.tasks, pack_task, &p);
 }
 
 size_t lurn__weight_scratch(const lurn__sequence *s, const lurn__weight *w, int64_t m) {
@@ -156,7 +162,7 @@ void lurn__weight_multiply(const lurn__sequence *s, const lurn__weight *w, int64
                            int64_t first, int64_t last, void *c, int64_t ldc, bool accumulate, void *scratch) {
   lurn__matrix left = {a, lda, 1};
   if (!w->once) {
-    s->gemm->run_packed(m, w->n, w->k, left, w->packed, first, last, c, ldc, accumulate, scratch);
+    s->gemm->run_packed(m, w->n, w->k, left, w->kept ? w->kept : w->packed, first, last, c, ldc, accumulate, scratch);
   } else {
     lurn__matrix b = {(const char *)w->b.data + first * w->b.col * s->width, w->b.row, w->b.col};
     s->gemm->run(m, last - first, w->k, left, b, (char *)c + first * s->width, ldc, accumulate, scratch);

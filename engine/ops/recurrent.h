@@ -129,12 +129,13 @@ static inline bool lurn__row_active(const lurn__sequence *s, int64_t t, int64_t 
 /* Finds the next run [*from, *to) of active rows at or after *to and before last; false when there is none. */
 bool lurn__next_run(const lurn__sequence *s, int64_t t, int64_t last, int64_t *from, int64_t *to);
 
-/* A matrix B (k, n) of weights.  Used once, it is not packed beforehand, but read as it lies. */
+/* A matrix B (k, n) of weights.  Used once, it is not packed beforehand, but read as it lies, unless it was kept packed. */
 typedef struct lurn__weight {
   int64_t k, n;
   lurn__matrix b;
   bool once;
-  char *packed; /* set by the caller, who has the memory */
+  const char *kept; /* from lurn__product_kept, or NULL: then packed is read */
+  char *packed;     /* set by the caller, who has the memory */
 } lurn__weight;
 
 /* The team that walks: rows are cut into so many tasks, each of all steps; or there is one, and each step is cut. */
@@ -157,6 +158,8 @@ int64_t lurn__part_column(const lurn__sequence *s, int64_t n, int64_t part, int6
 int64_t lurn__weight_init(const lurn__sequence *s, lurn__weight *w, int64_t k, int64_t n, lurn__matrix b, bool once);
 /* Packs, over all threads, where that is wanted. */
 void lurn__weight_pack(const lurn__sequence *s, const lurn__weight *w);
+/* Uses what is kept with the storage that the matrix lies in, if it is there; returns the bytes that packing takes. */
+int64_t lurn__weight_keep(const lurn__sequence *s, lurn__weight *w, lurn__storage *storage);
 /* Bytes of scratch per thread for products of m rows with w. */
 size_t lurn__weight_scratch(const lurn__sequence *s, const lurn__weight *w, int64_t m);
 /* C (m, n) = or += A (m, k; row-major, row stride lda) . w, its columns first..last. */

@@ -12,13 +12,13 @@ typedef struct lurn__layer_gradients {
 } lurn__layer_gradients;
 
 /* dw (rows, columns) += d^T . b over the n rows of a chunk from time t on, d (n, rows) being the gradients of the sums. */
-typedef struct lurn__outer {
+typedef struct lurn__outer_product {
   int64_t t, n, columns;
   const char *b;  /* (n, columns) */
   char *packed;   /* room for b of any chunk */
   char *dw;       /* NULL: not wanted */
   bool recurrent; /* the gradients of w_hh, which differ from those of w_ih where has_recurrent */
-} lurn__outer;
+} lurn__outer_product;
 
 enum { LURN__OUTER_INPUT, LURN__OUTER_HIDDEN, LURN__OUTER_FIRST, LURN__OUTERS };
 
@@ -28,12 +28,12 @@ typedef struct lurn__backward {
   lurn__weight w_ih, w_hh, w_recurrent;       /* (rows, D), (split, H), (rows - split, H) */
   lurn__track hidden, cell, gates, recurrent; /* as saved */
   bool has_h0;
-  const char *x, *dy;                /* (T, N, D), (T, N, H) or NULL */
-  char *dhidden, *dcell;             /* (N, H): of the state after the step at hand, then of the one before */
-  char *dgates, *drecurrent;         /* (chunk, N, rows), (chunk, N, H): of the sums */
-  char *dhidden_total, *dcell_total; /* (T, N, H): for a recording, or NULL */
-  int64_t start, count;              /* steps of the chunk at hand */
-  lurn__outer outer[LURN__OUTERS];   /* with x, with the former hidden states, with the initial one */
+  const char *x, *dy;                      /* (T, N, D), (T, N, H) or NULL */
+  char *dhidden, *dcell;                   /* (N, H): of the state after the step at hand, then of the one before */
+  char *dgates, *drecurrent;               /* (chunk, N, rows), (chunk, N, H): of the sums */
+  char *dhidden_total, *dcell_total;       /* (T, N, H): for a recording, or NULL */
+  int64_t start, count;                    /* steps of the chunk at hand */
+  lurn__outer_product outer[LURN__OUTERS]; /* with x, with the former hidden states, with the initial one */
   lurn__layer_gradients out;
 } lurn__backward;
 

@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "core/threads.h"
+#include "ops/product.h"
 #include "ops/record.h"
 #include "ops/recurrent.h"
 
@@ -243,11 +244,13 @@ static lurn__track track(const lurn_tensor *kept_in, char *buffer, const char *i
 }
 
 /* The transpose of rows first..last of a weight (rows, columns); returns the bytes it takes packed. */
-static int64_t transposed(const lurn__sequence *s, const lurn_tensor *w, int64_t first, int64_t last,
-                          lurn__weight *out) {
+static int64_t transposed(const lurn__call *call, const lurn__sequence *s, const lurn_tensor *w, int64_t first,
+                          int64_t last, lurn__weight *out) {
   const char *data = (const char *)lurn__tensor_ptr(w) + first * w->stride[0] * s->width;
-  return lurn__weight_init(s, out, w->shape.size[1], last - first, (lurn__matrix){data, w->stride[1], w->stride[0]},
-                           s->T <= 1);
+  lurn__matrix turned = {data, w->stride[1], w->stride[0]};
+  int64_t bytes = lurn__weight_init(s, out, w->shape.size[1], last - first, turned, s->T <= 1);
+  bool few = !call->recording && (double)s->T * (double)s->N <= LURN__FEW_ROWS;
+  return few ? lurn__weight_keep(s, out, w->storage) : bytes;
 }
 
 static size_t scratch_per_thread(const forward_run *r) {
@@ -263,9 +266,9 @@ static lurn_status allocate(lurn__call *call, const lurn__layer *layer, const ke
   int64_t state = s->N * s->H * s->width, rest = s->rows - s->split;
   char *zeros, *hidden, *cell, *recurrent;
   const lurn__want wants[] = {
-      {&r->w_ih.packed, transposed(s, layer->w_ih, 0, s->rows, &r->w_ih)},
-      {&r->w_hh.packed, transposed(s, layer->w_hh, 0, s->split, &r->w_hh)},
-      {&r->w_recurrent.packed, transposed(s, layer->w_hh, s->split, s->rows, &r->w_recurrent)},
+      {&r->w_ih.packed, transposed(call, s, layer->w_ih, 0, s->rows, &r->w_ih)},
+      {&r->w_hh.packed, transposed(call, s, layer->w_hh, 0, s->split, &r->w_hh)},
+      {&r->w_recurrent.packed, transposed(call, s, layer->w_hh, s->split, s->rows, &r->w_recurrent)},
       {&r->bias, (s->rows + rest) * s->width},
       {&zeros, state},
       {&hidden, keep->hidden ? 0 : state},

@@ -13,10 +13,10 @@ lurn_status lurn__chunk_allocate(lurn__backward *r, lurn__temps *temps) {
   int64_t rows = s->chunk * s->N, longest = rows > s->rows ? rows : s->rows, tallest = longest;
   size_t scratch = g->packed_scratch(tallest, longest), dx_scratch = lurn__weight_scratch(s, &r->w_ih, rows);
   if (scratch < dx_scratch) scratch = dx_scratch;
-  lurn__outer *input = &r->outer[LURN__OUTER_INPUT], *hidden = &r->outer[LURN__OUTER_HIDDEN];
-  lurn__outer *first = &r->outer[LURN__OUTER_FIRST];
-  *input = (lurn__outer){.columns = s->D, .dw = r->out.w_ih};
-  *hidden = *first = (lurn__outer){.columns = s->H, .dw = r->out.w_hh, .recurrent = true};
+  lurn__outer_product *input = &r->outer[LURN__OUTER_INPUT], *hidden = &r->outer[LURN__OUTER_HIDDEN];
+  lurn__outer_product *first = &r->outer[LURN__OUTER_FIRST];
+  *input = (lurn__outer_product){.columns = s->D, .dw = r->out.w_ih};
+  *hidden = *first = (lurn__outer_product){.columns = s->H, .dw = r->out.w_hh, .recurrent = true};
   if (scratch > r->team.scratch_bytes) r->team.scratch_bytes = scratch;
   const lurn__want wants[] = {
       {&input->packed, input->dw ? g->packed_size(rows, s->D) * s->width : 0},
@@ -32,8 +32,8 @@ lurn_status lurn__chunk_allocate(lurn__backward *r, lurn__temps *temps) {
 /* The former states of all steps lie together but that of the sequence's first step, which is by itself. */
 void lurn__chunk_begin(lurn__backward *r) {
   const lurn__sequence *s = &r->s;
-  lurn__outer *input = &r->outer[LURN__OUTER_INPUT], *hidden = &r->outer[LURN__OUTER_HIDDEN];
-  lurn__outer *first = &r->outer[LURN__OUTER_FIRST];
+  lurn__outer_product *input = &r->outer[LURN__OUTER_INPUT], *hidden = &r->outer[LURN__OUTER_HIDDEN];
+  lurn__outer_product *first = &r->outer[LURN__OUTER_FIRST];
   int64_t i = r->start > 0 ? r->start : 1, count = r->start + r->count - i;
   input->t = first_time(r);
   input->n = chunk_rows(r);
@@ -53,7 +53,7 @@ void lurn__chunk_begin(lurn__backward *r) {
 int64_t lurn__chunk_tasks(const lurn__backward *r) { return LURN__OUTERS * r->team.threads; }
 
 void lurn__chunk_prepare(const lurn__backward *r, int64_t task) {
-  const lurn__outer *outer = &r->outer[task / r->team.threads];
+  const lurn__outer_product *outer = &r->outer[task / r->team.threads];
   int64_t part = task % r->team.threads, first = lurn__part_column(&r->s, outer->columns, part, r->team.threads);
   int64_t last = lurn__part_column(&r->s, outer->columns, part + 1, r->team.threads);
   lurn__matrix b = {outer->b, outer->columns, 1};
@@ -63,8 +63,8 @@ void lurn__chunk_prepare(const lurn__backward *r, int64_t task) {
 /* ---- Products ---------------------------------------------------------------------------------------------- */
 
 /* Rows first..last of dw += d^T . b, d given from the column that row `first` takes. */
-static void multiply_rows(const lurn__backward *r, const lurn__outer *outer, int64_t first, int64_t last, const char *d,
-                          int64_t ldd, char *scratch) {
+static void multiply_rows(const lurn__backward *r, const lurn__outer_product *outer, int64_t first, int64_t last,
+                          const char *d, int64_t ldd, char *scratch) {
   const lurn__sequence *s = &r->s;
   char *dw = outer->dw + first * outer->columns * s->width;
   s->gemm->run_packed(last - first, outer->columns, outer->n, (lurn__matrix){d, 1, ldd}, outer->packed, 0,
@@ -76,7 +76,8 @@ static int64_t parting(const lurn__sequence *s, int64_t first, int64_t last) {
   return last < s->split ? last : first > s->split ? first : s->split;
 }
 
-static void outer_rows(const lurn__backward *r, const lurn__outer *outer, int64_t first, int64_t last, char *scratch) {
+static void outer_rows(const lurn__backward *r, const lurn__outer_product *outer, int64_t first, int64_t last,
+                       char *scratch) {
   const lurn__sequence *s = &r->s;
   int64_t middle = outer->recurrent ? parting(s, first, last) : last;
   multiply_rows(r, outer, first, middle, lurn__dgates_at(r, outer->t, 0) + first * s->width, s->rows, scratch);
