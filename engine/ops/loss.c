@@ -2,11 +2,10 @@
 #include <string.h>
 
 #include "ops/loop.h"
+#include "ops/loss.h"
 
-enum { NONE = 0, MEAN = 1, SUM = 2 };
-
-static lurn_status check_reduction(lurn__call *call, int64_t reduction) {
-  if (reduction >= NONE && reduction <= SUM) return LURN_OK;
+lurn_status lurn__check_reduction(lurn__call *call, int64_t reduction) {
+  if (reduction >= LURN__LOSS_NONE && reduction <= LURN__LOSS_SUM) return LURN_OK;
   return lurn__op_fail(call, LURN_EVALUE, "reduction %lld; expected 0 (none), 1 (mean) or 2 (sum)",
                        (long long)reduction);
 }
@@ -58,14 +57,13 @@ static lurn_status check_classes(lurn__call *call, const lurn_tensor *x, const l
                              lurn_dtype_name(x->dtype), call->info->params[0].name);
 }
 
-/* Reduces the losses of all rows (a temporary) into out[0].  total is the divisor of the mean. */
-static lurn_status reduce_losses(lurn__call *call, lurn_tensor *losses, int64_t reduction, double total) {
+lurn_status lurn__reduce_losses(lurn__call *call, lurn_tensor *losses, int64_t reduction, double total) {
   lurn_tensor **sum = lurn__temp(&call->temps), **divisor = lurn__temp(&call->temps);
-  if (reduction == NONE) {
+  if (reduction == LURN__LOSS_NONE) {
     call->out[0] = lurn_retain(losses);
     return LURN_OK;
   }
-  if (reduction == SUM) return lurn__sum(call->ctx, losses, NULL, 0, false, &call->out[0]);
+  if (reduction == LURN__LOSS_SUM) return lurn__sum(call->ctx, losses, NULL, 0, false, &call->out[0]);
   LURN__TRY(lurn__sum(call->ctx, losses, NULL, 0, false, sum));
   LURN__TRY(lurn_scalar(call->ctx, total, divisor));
   return lurn__div(call->ctx, *sum, *divisor, &call->out[0]);
@@ -81,7 +79,7 @@ static lurn_status save_number(lurn__call *call, int slot, double value) {
 /* What each row's gradient is multiplied by: gy, over the total for a mean; contiguous, one for all or one per row. */
 static lurn_status row_scale(lurn__grad_call *grad, int64_t reduction, lurn_tensor *total, lurn_tensor **out) {
   lurn_tensor *gy = grad->grad_out[0];
-  if (reduction == MEAN) return lurn__div(grad->ctx, gy, total, out);
+  if (reduction == LURN__LOSS_MEAN) return lurn__div(grad->ctx, gy, total, out);
   return lurn__as_contiguous(grad->ctx, gy, gy->dtype, out);
 }
 
@@ -121,7 +119,7 @@ static lurn_status cross_entropy_forward(lurn__call *call) {
               **losses = lurn__temp(temps), **lse = lurn__temp(temps);
   double total;
   LURN__TRY(check_classes(call, args->logits, args->targets, args->weight));
-  LURN__TRY(check_reduction(call, args->reduction));
+  LURN__TRY(lurn__check_reduction(call, args->reduction));
   if (!(args->label_smoothing >= 0 && args->label_smoothing <= 1))
     return lurn__op_fail(call, LURN_EVALUE, "label_smoothing is %g; expected 0..1", args->label_smoothing);
   lurn_dtype dtype = args->logits->dtype;
@@ -149,7 +147,7 @@ static lurn_status cross_entropy_forward(lurn__call *call) {
                   .loss = lurn__tensor_ptr(*losses),
                   .lse = *lse != NULL ? lurn__tensor_ptr(*lse) : NULL};
   lurn__for_rows(call->ctx, lurn__numel(*targets), classes * 4, run_rows, &run);
-  return reduce_losses(call, *losses, args->reduction, total);
+  return lurn__reduce_losses(call, *losses, args->reduction, total);
 }
 
 static lurn_status cross_entropy_backward(lurn__grad_call *grad) {
@@ -170,7 +168,7 @@ static lurn_status cross_entropy_backward(lurn__grad_call *grad) {
                   .lse = lurn__tensor_ptr(grad->saved[SAVED_LSE]),
                   .grad = lurn__tensor_ptr(grad->grad_in[0]),
                   .scale = lurn__tensor_ptr(*scale),
-                  .scale_stride = args->reduction == NONE};
+                  .scale_stride = args->reduction == LURN__LOSS_NONE};
   lurn__for_rows(grad->ctx, lurn__numel(grad->saved[SAVED_TARGETS]), classes * 4, run_rows, &run);
   return LURN_OK;
 }
@@ -202,7 +200,7 @@ static lurn_status nll_loss_forward(lurn__call *call) {
               **losses = lurn__temp(temps);
   double total;
   LURN__TRY(check_classes(call, args->log_probs, args->targets, args->weight));
-  LURN__TRY(check_reduction(call, args->reduction));
+  LURN__TRY(lurn__check_reduction(call, args->reduction));
   lurn_dtype dtype = args->log_probs->dtype;
   int64_t classes = args->log_probs->shape.size[args->log_probs->shape.ndim - 1];
   size_t width = lurn_dtype_size(dtype);
@@ -220,7 +218,7 @@ static lurn_status nll_loss_forward(lurn__call *call) {
     double loss = class < 0 ? 0 : -class_weight(*weight, class) * lurn__load(dtype, row + (size_t) class * width);
     lurn__store(dtype, (char *)lurn__tensor_ptr(*losses) + (size_t)i * width, loss);
   }
-  return reduce_losses(call, *losses, args->reduction, total);
+  return lurn__reduce_losses(call, *losses, args->reduction, total);
 }
 
 static lurn_status nll_loss_backward(lurn__grad_call *grad) {
@@ -232,7 +230,7 @@ static lurn_status nll_loss_backward(lurn__grad_call *grad) {
   int64_t n = lurn__numel(targets), classes = g->shape.size[g->shape.ndim - 1];
   size_t width = lurn__tensor_width(g);
   for (int64_t i = 0; i < n; i++) {
-    int64_t class = lurn__i64(targets)[i], at = args->reduction == NONE ? i : 0;
+    int64_t class = lurn__i64(targets)[i], at = args->reduction == LURN__LOSS_NONE ? i : 0;
     if (class < 0) continue;
     double s = lurn__load(g->dtype, (char *)lurn__tensor_ptr(*scale) + (size_t)at * width);
     lurn__store(g->dtype, (char *)lurn__tensor_ptr(g) + (size_t)(i * classes + class) * width,
@@ -256,7 +254,7 @@ enum { SAVED_DIFFERENCE = 0 };
 static lurn_status mse_loss_forward(lurn__call *call) {
   const struct lurn__mse_loss_args *args = call->args;
   lurn_tensor **difference = lurn__temp(&call->temps), **squared = lurn__temp(&call->temps);
-  LURN__TRY(check_reduction(call, args->reduction));
+  LURN__TRY(lurn__check_reduction(call, args->reduction));
   LURN__TRY(lurn__need_float(call, args->input, "input"));
   if (!lurn__shape_equal(&args->input->shape, &args->target->shape))
     return lurn__op_fail(call, LURN_ESHAPE, "input has shape %s and target %s; expected the same",
@@ -264,7 +262,7 @@ static lurn_status mse_loss_forward(lurn__call *call) {
   LURN__TRY(lurn__sub(call->ctx, args->input, args->target, difference));
   LURN__TRY(lurn__square(call->ctx, *difference, squared));
   LURN__TRY(lurn__save_in(call, SAVED_DIFFERENCE, *difference));
-  return reduce_losses(call, *squared, args->reduction, (double)lurn__numel(*squared));
+  return lurn__reduce_losses(call, *squared, args->reduction, (double)lurn__numel(*squared));
 }
 
 /* 2 (input - target) gy, over n for the mean; the target's is the negative. */
@@ -272,7 +270,7 @@ static lurn_status mse_loss_backward(lurn__grad_call *grad) {
   const struct lurn__mse_loss_args *args = grad->args;
   lurn_tensor *difference = grad->saved[SAVED_DIFFERENCE];
   lurn_tensor **factor = lurn__temp(&grad->temps), **scale = lurn__temp(&grad->temps), **g = lurn__temp(&grad->temps);
-  double n = args->reduction == MEAN ? (double)lurn__numel(difference) : 1;
+  double n = args->reduction == LURN__LOSS_MEAN ? (double)lurn__numel(difference) : 1;
   LURN__TRY(lurn_scalar(grad->ctx, 2 / n, factor));
   LURN__TRY(lurn__mul(grad->ctx, grad->grad_out[0], *factor, scale));
   LURN__TRY(lurn__mul(grad->ctx, difference, *scale, g));

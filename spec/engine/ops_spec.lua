@@ -692,6 +692,13 @@ describe("PyTorch's recorded numbers", function()
   function run.gelu(x) return lurn.gelu(x.x) end
   function run.softplus(x) return lurn.softplus(x.x) end
   function run.silu(x) return lurn.silu(x.x) end
+  function run.elu(x, o) return lurn.elu(x.x, o "alpha") end
+  local function spread_of(f, x, o)
+    local d = o "dim"
+    return f(x.x, { dim = d and d + 1, correction = o "unbiased" == "true" and 1 or 0 })
+  end
+  function run.std(x, o) return spread_of(lurn.std, x, o) end
+  function run.var(x, o) return spread_of(lurn.var, x, o) end
 
   -- What the ops do not do: several axes at once, an id without gradient, the other forms.
   local left_out = { layer_norm_2d = true, embedding_padding = true, gelu_tanh = true, softplus_beta2 = true }

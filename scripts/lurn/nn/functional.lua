@@ -1,7 +1,6 @@
 -- nn.functional: what needs no state. Most are ops of the engine, with its names and arguments.
 
 local core = require "lurn.core"
-local check = require "lurn.nn.check"
 local options = require "lurn.nn.options"
 
 local functional = {}
@@ -31,6 +30,20 @@ functional.cross_entropy = core.cross_entropy
 functional.nll_loss = core.nll_loss
 ---`(input - target)^2`: mse_loss(input, target, {reduction = "mean"}), equal shapes.
 functional.mse_loss = core.mse_loss
+---`|input - target|`: l1_loss(input, target, {reduction = "mean"}), equal shapes.
+functional.l1_loss = core.l1_loss
+---`d^2 / (2 beta)` where d = |input - target| is below beta, else `d - beta / 2`: smooth_l1_loss(input, target,
+---{beta = 1, reduction = "mean"}), equal shapes. Girshick: Fast R-CNN. ICCV 2015.
+functional.smooth_l1_loss = core.smooth_l1_loss
+---`-weight (pos_weight target log p + (1 - target) log(1 - p))` with p = sigmoid(logits), exact for large logits too:
+---binary_cross_entropy_with_logits(logits, target, {weight, pos_weight, reduction = "mean"}), equal shapes;
+---target 0..1; the weights broadcast.
+functional.binary_cross_entropy_with_logits = core.binary_cross_entropy_with_logits
+---`-log` of the probability of all alignments of targets to log_probs: ctc_loss(log_probs (T, N, C), targets (N, S),
+---input_lengths (N), target_lengths (N), {blank = 1, reduction = "mean", zero_infinity = false}). Targets may also
+---stand in one dimension, all in turn. "mean" divides each loss by its target length first.
+---Graves et al.: Connectionist temporal classification. ICML 2006.
+functional.ctc_loss = core.ctc_loss
 
 -- ---- Embedding ----
 
@@ -44,69 +57,6 @@ function functional.embedding(ids, weight, given)
   local y = core.embedding(ids, weight)
   if not (padding and y.requires_grad) then return y end
   return core.where(core.unsqueeze(core.eq(ids, padding), -1), y:detach(), y)
-end
-
--- ---- Losses ----
-
-local reduction = { name = "reduction", kind = { "none", "mean", "sum" }, default = "mean" }
-
-local function reduce(loss, how)
-  if how == "mean" then return loss:mean() end
-  return how == "sum" and loss:sum() or loss
-end
-
-local function check_pair(who, input, target)
-  check.tensor(who, "input", input)
-  check.tensor(who, "target", target)
-  if not check.same_shape(input.shape, target.shape) then
-    core.raise(("%s: input has shape %s, target %s; expected equal shapes"):format(who, check.shape_text(input.shape),
-      check.shape_text(target.shape)))
-  end
-end
-
----`|input - target|`, elementwise, then reduced.
----@param input lurn.Tensor
----@param target lurn.Tensor of the same shape
----@param given? {reduction: "none"|"mean"|"sum"}
----@return lurn.Tensor
-function functional.l1_loss(input, target, given)
-  local chosen = options.read("l1_loss", given, { reduction })
-  check_pair("l1_loss", input, target)
-  return reduce((input - target):abs(), chosen.reduction)
-end
-
----`0.5 d^2 / beta` where d = |input - target| is below beta, else `d - 0.5 beta`; then reduced.
----Girshick: Fast R-CNN. ICCV 2015.
----@param input lurn.Tensor
----@param target lurn.Tensor of the same shape
----@param given? {beta: number, reduction: "none"|"mean"|"sum"} beta (1)
----@return lurn.Tensor
-function functional.smooth_l1_loss(input, target, given)
-  local chosen = options.read("smooth_l1_loss", given, { { name = "beta", kind = "number", default = 1 }, reduction })
-  local beta = chosen.beta
-  if beta < 0 then core.raise(("smooth_l1_loss: beta is %s; expected at least 0"):format(beta)) end
-  check_pair("smooth_l1_loss", input, target)
-  local d = (input - target):abs()
-  if beta > 0 then d = core.where(d:lt(beta), d:square() * (0.5 / beta), d - 0.5 * beta) end
-  return reduce(d, chosen.reduction)
-end
-
----`-weight (pos_weight target log p + (1 - target) log(1 - p))` with p = sigmoid(logits), then reduced. Computed as
----`(1 - target) x + (1 + (pos_weight - 1) target) softplus(-x)`, which is exact for large logits too.
----@param logits lurn.Tensor
----@param target lurn.Tensor of the same shape, 0 to 1
----@param given? {weight: lurn.Tensor, pos_weight: lurn.Tensor, reduction: "none"|"mean"|"sum"} weights broadcast
----@return lurn.Tensor
-function functional.binary_cross_entropy_with_logits(logits, target, given)
-  local who = "binary_cross_entropy_with_logits"
-  local chosen = options.read(who, given,
-    { { name = "weight", kind = "tensor" }, { name = "pos_weight", kind = "tensor" }, reduction })
-  check_pair(who, logits, target)
-  local wrong = core.softplus(-logits)
-  if chosen.pos_weight then wrong = (1 + (chosen.pos_weight - 1) * target) * wrong end
-  local loss = (1 - target) * logits + wrong
-  if chosen.weight then loss = loss * chosen.weight end
-  return reduce(loss, chosen.reduction)
 end
 
 return functional

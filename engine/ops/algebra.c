@@ -1,0 +1,130 @@
+/* Products of vectors, and a product of matrices added to something. */
+#include "ops/op.h"
+
+/* ---- dot --------------------------------------------------------------------------------------------------- */
+
+static lurn_status dot_forward(lurn__call *call) {
+  const struct lurn__dot_args *args = call->args;
+  lurn_tensor *a = args->a, *b = args->b;
+  if (a->shape.ndim != 1 || b->shape.ndim != 1 || a->shape.size[0] != b->shape.size[0])
+    return lurn__op_fail(call, LURN_ESHAPE, "shapes are %s and %s; expected two vectors of one length", LURN__SHAPE(a),
+                         LURN__SHAPE(b));
+  LURN__TRY(lurn__need_float(call, a, "a"));
+  LURN__TRY(lurn__need_float(call, b, "b"));
+  LURN__TRY(lurn__save_in(call, 0, a));
+  LURN__TRY(lurn__save_in(call, 1, b));
+  return lurn__matmul(call->ctx, a, b, &call->out[0]);
+}
+
+/* Of either vector: gy times the other. */
+static lurn_status dot_backward(lurn__grad_call *grad) {
+  for (int i = 0; i < 2; i++) {
+    lurn_tensor **g = lurn__temp(&grad->temps);
+    if (!grad->need[i]) continue;
+    LURN__TRY(lurn__mul(grad->ctx, grad->saved[1 - i], grad->grad_out[0], g));
+    LURN__TRY(lurn__sum_to(grad->ctx, *g, &grad->in[i], &grad->grad_in[i]));
+  }
+  return LURN_OK;
+}
+
+const lurn__op lurn__op_dot = {.forward = dot_forward,
+                               .backward = dot_backward,
+                               .doc = "a_1 b_1 + ... + a_n b_n of two vectors.\nFloat tensors only."};
+
+/* ---- outer ------------------------------------------------------------------------------------------------- */
+
+static lurn_status outer_forward(lurn__call *call) {
+  const struct lurn__outer_args *args = call->args;
+  lurn_tensor *a = args->a, *b = args->b, **column = lurn__temp(&call->temps);
+  if (a->shape.ndim != 1 || b->shape.ndim != 1)
+    return lurn__op_fail(call, LURN_ESHAPE, "shapes are %s and %s; expected two vectors", LURN__SHAPE(a),
+                         LURN__SHAPE(b));
+  LURN__TRY(lurn__save_in(call, 0, a));
+  LURN__TRY(lurn__save_in(call, 1, b));
+  LURN__TRY(lurn__unsqueeze(call->ctx, a, 1, column));
+  return lurn__mul(call->ctx, *column, b, &call->out[0]);
+}
+
+/* Sums of gy times the other vector, over the other's dimension. */
+static lurn_status outer_backward(lurn__grad_call *grad) {
+  for (int i = 0; i < 2; i++) {
+    lurn_tensor **other = lurn__temp(&grad->temps), **g = lurn__temp(&grad->temps), **sum = lurn__temp(&grad->temps);
+    int64_t over = 1 - i;
+    if (!grad->need[i]) continue;
+    LURN__TRY(lurn__unsqueeze(grad->ctx, grad->saved[1 - i], i, other));
+    LURN__TRY(lurn__mul(grad->ctx, grad->grad_out[0], *other, g));
+    LURN__TRY(lurn__sum(grad->ctx, *g, &over, 1, false, sum));
+    LURN__TRY(lurn__sum_to(grad->ctx, *sum, &grad->in[i], &grad->grad_in[i]));
+  }
+  return LURN_OK;
+}
+
+const lurn__op lurn__op_outer = {.forward = outer_forward,
+                                 .backward = outer_backward,
+                                 .doc = "out[i][j] = a[i] b[j] of two vectors.\nDtypes promote."};
+
+/* ---- addmm ------------------------------------------------------------------------------------------------- */
+
+static lurn_status scaled(lurn_ctx *ctx, lurn__temps *temps, lurn_tensor *x, double factor, lurn_tensor **out) {
+  lurn_tensor **scalar = lurn__temp(temps), **product = lurn__temp(temps);
+  if (factor == 1) {
+    *out = x;
+    return LURN_OK;
+  }
+  LURN__TRY(lurn_scalar(ctx, factor, scalar));
+  LURN__TRY(lurn__mul(ctx, x, *scalar, product));
+  *out = *product;
+  return LURN_OK;
+}
+
+static lurn_status check_addmm(lurn__call *call, const lurn_tensor *input, const lurn_tensor *a, const lurn_tensor *b) {
+  if (a->shape.ndim != 2 || b->shape.ndim != 2 || a->shape.size[1] != b->shape.size[0])
+    return lurn__op_fail(call, LURN_ESHAPE, "a has shape %s and b %s; expected (n, k) and (k, m)", LURN__SHAPE(a),
+                         LURN__SHAPE(b));
+  if (input->dtype != a->dtype || a->dtype != b->dtype)
+    return lurn__op_fail(call, LURN_EDTYPE, "input is %s, a %s, b %s; expected all the same",
+                         lurn_dtype_name(input->dtype), lurn_dtype_name(a->dtype), lurn_dtype_name(b->dtype));
+  lurn__shape shape = {.ndim = 2, .size = {a->shape.size[0], b->shape.size[1]}}, both;
+  if (lurn__shape_broadcast(&input->shape, &shape, &both) && lurn__shape_equal(&both, &shape)) return LURN_OK;
+  return lurn__op_fail(call, LURN_ESHAPE, "input of shape %s does not broadcast to %s", LURN__SHAPE(input),
+                       lurn__shape_print(&shape, (char[LURN__SHAPE_TEXT]){0}));
+}
+
+static lurn_status addmm_forward(lurn__call *call) {
+  const struct lurn__addmm_args *args = call->args;
+  lurn_tensor *addend, *factor, **product = lurn__temp(&call->temps);
+  LURN__TRY(lurn__need_float(call, args->a, "a"));
+  LURN__TRY(check_addmm(call, args->input, args->a, args->b));
+  LURN__TRY(lurn__save_in(call, 0, args->a));
+  LURN__TRY(lurn__save_in(call, 1, args->b));
+  LURN__TRY(lurn__matmul(call->ctx, args->a, args->b, product));
+  LURN__TRY(scaled(call->ctx, &call->temps, *product, args->alpha, &factor));
+  if (args->beta == 0) return lurn__clone(call->ctx, factor, &call->out[0]);
+  LURN__TRY(scaled(call->ctx, &call->temps, args->input, args->beta, &addend));
+  return lurn__add(call->ctx, factor, addend, &call->out[0]);
+}
+
+/* beta gy, alpha gy b', alpha a' gy */
+static lurn_status addmm_backward(lurn__grad_call *grad) {
+  const struct lurn__addmm_args *args = grad->args;
+  lurn_ctx *ctx = grad->ctx;
+  lurn_tensor **at = lurn__temp(&grad->temps), **bt = lurn__temp(&grad->temps), *g;
+  if (grad->need[0]) {
+    LURN__TRY(scaled(ctx, &grad->temps, grad->grad_out[0], args->beta, &g));
+    LURN__TRY(lurn__sum_to(ctx, g, &grad->in[0], &grad->grad_in[0]));
+  }
+  LURN__TRY(scaled(ctx, &grad->temps, grad->grad_out[0], args->alpha, &g));
+  if (grad->need[1]) {
+    LURN__TRY(lurn__transpose(ctx, grad->saved[1], 0, 1, bt));
+    LURN__TRY(lurn__matmul(ctx, g, *bt, &grad->grad_in[1]));
+  }
+  if (!grad->need[2]) return LURN_OK;
+  LURN__TRY(lurn__transpose(ctx, grad->saved[0], 0, 1, at));
+  return lurn__matmul(ctx, *at, g, &grad->grad_in[2]);
+}
+
+const lurn__op lurn__op_addmm = {
+    .forward = addmm_forward,
+    .backward = addmm_backward,
+    .doc = "beta input + alpha a b with a (n, k), b (k, m) and input broadcast to (n, m).\nWith beta 0 input does not "
+           "count, NaN included. Float tensors of one dtype."};
