@@ -1,6 +1,6 @@
 # The targets people call: dependencies, tests, checks, installation.
 
-.PHONY: deps test spec run-tests check tidy sanitize sanitize-thread coverage demo bench docs format \
+.PHONY: deps test spec run-tests check tidy sanitize sanitize-thread coverage demo bench bench-peers docs format \
         install install-rock uninstall clean distclean help version
 
 # What `make demo` runs.
@@ -23,9 +23,34 @@ demo: ## install what the demo needs, build, train a small language model before
 	@$(MAKE) all
 	@$(DEMO)
 
-bench: all ## measure speed (spec/bench)
-	@if [ -f spec/bench/run.lua ]; then env -u OPENBLAS_CORETYPE -u OPENBLAS_L2_SIZE \
-	  $(LURN) spec/bench/run.lua $(ONLY); else echo 'there is no spec/bench/run.lua yet'; fi
+# The programs of the benchmark; oneDNN's only where its header is (otherwise the benchmark says that it is missing).
+BENCH     := $(BUILD)/bench/lurn_c $(BUILD)/bench/peaks
+BENCH_OBJ := $(patsubst %,$(BUILD)/obj/spec/bench/%.o,lurn_c char_lm peaks dnnl)
+$(BUILD)/obj/spec/bench/peaks.o: LEVEL = -O3 -ffp-contract=fast
+$(BUILD)/obj/spec/bench/peaks.o: EXTRA = $(BLAS_INC)
+$(BUILD)/bench/%: $(BUILD)/obj/spec/bench/%.o $(LIB_A)
+	@mkdir -p $(@D)
+	$(call say,LD,$@)
+	$(Q)$(link) -o $@ $(filter %.o,$^) $(LIB_A) $(LIBS)
+$(BUILD)/bench/lurn_c: $(BUILD)/obj/spec/bench/char_lm.o
+$(BUILD)/bench/dnnl: $(BUILD)/obj/spec/bench/dnnl.o
+	@mkdir -p $(@D)
+	$(call say,LD,$@)
+	$(Q)$(link) -o $@ $< -ldnnl $(LIBS)
+HAS_DNNL = printf '\#include <dnnl.h>\n\#if DNNL_VERSION_MAJOR != 2\n\#error\n\#endif\n' | $(CC) -E - >/dev/null 2>&1
+-include $(BENCH_OBJ:.o=.d)
+.SECONDARY: $(BENCH_OBJ)
+objects: $(filter-out %/dnnl.o,$(BENCH_OBJ))
+
+bench: all $(BENCH) ## compare speed with PyTorch, oneDNN, ONNX Runtime (QUICK=1, ONLY=lstm, SAVE=1; spec/bench/README.md)
+	@if $(HAS_DNNL); then $(MAKE) $(BUILD)/bench/dnnl; else rm -f $(BUILD)/bench/dnnl; fi
+	@env -u OPENBLAS_CORETYPE -u OPENBLAS_L2_SIZE BUILD='$(BUILD)' QUICK='$(QUICK)' SAVE='$(SAVE)' ROUNDS='$(ROUNDS)' \
+	  BUDGET='$(BUDGET)' $(LURN) spec/bench/run.lua $(ONLY)
+
+# Only when asked for: nothing else downloads from PyPI.
+BENCH_VENV ?= $(HOME)/.cache/lurn-bench/venv
+bench-peers: ## download PyTorch, ONNX Runtime and NumPy from PyPI into a virtual environment for `make bench`
+	@BENCH_VENV='$(BENCH_VENV)' spec/bench/peers.sh
 
 docs: all ## make docs/lua-reference.md from the sources
 	$(Q)$(LURN) packaging/docs.lua reference docs/lua-reference.md
@@ -47,7 +72,7 @@ $(BUILD)/tidy/%.ok: $(BUILD)/obj/%.o .clang-tidy
 	@touch $@
 
 format: ## reformat the C sources in place
-	@clang-format -i $$(find engine bindings spec/c -name '*.[ch]')
+	@clang-format -i $$(find engine bindings spec/c spec/bench -name '*.[ch]')
 
 sanitize: ## all tests under ASan and UBSan, the C tests under TSan
 	@packaging/deps.sh build edit scripts test
@@ -99,6 +124,7 @@ uninstall: ## remove what install put there
 
 clean: ## remove this build's products
 	rm -rf '$(BUILD)/obj' '$(BUILD)/bin' '$(BUILD)/lib' '$(BUILD)/share' '$(BUILD)/include' '$(BUILD)/test' \
+  '$(BUILD)/bench' \
 	  '$(BUILD)/tidy' '$(BUILD)/flags' '$(BUILD)/flags.program' '$(BUILD)/sources'
 distclean: ## remove everything that was built
 	rm -rf build
