@@ -27,6 +27,19 @@ typedef struct lurn__matrix {
   int64_t row, col;
 } lurn__matrix;
 
+/* A is read where it lies if its elements are contiguous along k or along m, unless the lines are a multiple of so many bytes
+ * apart: then several would compete for the same few places of the first-level cache, and A is copied first. */
+enum { LURN__GEMM_FAR = 2048 };
+/* The least distance between lines of `length` elements that is good for an operand A: whole cache lines, and not far. */
+static inline int64_t lurn__gemm_stride(int64_t length, size_t width) {
+  int64_t line = 64 / (int64_t)width, stride = (length + line - 1) / line * line;
+  return stride * (int64_t)width % LURN__GEMM_FAR == 0 ? stride + line : stride;
+}
+
+/* Modes, to be or-ed: add to C; take B's columns from the last to the first where that can matter.  Who multiplies with the same
+ * large B again and again turns at each end, so that the part of it that is still in the cache comes first.  No bit depends on it. */
+enum { LURN__GEMM_ACCUMULATE = 1, LURN__GEMM_BACKWARDS = 2 };
+
 /* The products of one element type.  void * stands for that type.  Sizes and strides are in elements, all sizes >= 0. */
 typedef struct lurn__gemm {
   int64_t panel; /* columns of a packed panel: n is split at its multiples only */
@@ -43,16 +56,16 @@ typedef struct lurn__gemm {
   /* Bytes of scratch for run_packed: at most 1 MiB, and no less for larger sizes. */
   size_t (*packed_scratch)(int64_t m, int64_t k);
 
-  /* C = A . B, or C += A . B when accumulate, for A (m, k), B (k, n) as packed by pack, and of C the columns
+  /* C = A . B, or C += A . B with LURN__GEMM_ACCUMULATE, for A (m, k), B (k, n) as packed by pack, and of C the columns
    * first <= j < last (split as in pack).  c points at C's element (0, 0) whatever first is.  C must not overlap A or B. */
   void (*run_packed)(int64_t m, int64_t n, int64_t k, lurn__matrix a, const void *packed, int64_t first, int64_t last,
-                     void *c, int64_t ldc, bool accumulate, void *scratch);
+                     void *c, int64_t ldc, int mode, void *scratch);
 
   /* Bytes of scratch for run: at most 2 MiB, and no less for larger sizes. */
   size_t (*scratch)(int64_t m, int64_t n, int64_t k);
 
-  /* C = A . B, or C += A . B when accumulate, with B (k, n) as it is.  C must not overlap A or B. */
-  void (*run)(int64_t m, int64_t n, int64_t k, lurn__matrix a, lurn__matrix b, void *c, int64_t ldc, bool accumulate,
+  /* C = A . B, or C += A . B with LURN__GEMM_ACCUMULATE, with B (k, n) as it is.  C must not overlap A or B. */
+  void (*run)(int64_t m, int64_t n, int64_t k, lurn__matrix a, lurn__matrix b, void *c, int64_t ldc, int mode,
               void *scratch);
 } lurn__gemm;
 

@@ -17,7 +17,7 @@ typedef struct product {
   char *c;
   int64_t ldc;
   size_t width;
-  bool accumulate;
+  int mode;
   int64_t rows_per_task, columns_per_task, column_tasks;
   char *scratch;
   size_t scratch_bytes; /* per thread */
@@ -38,7 +38,7 @@ static void multiply_task(void *arg, int64_t task, int thread) {
   lurn__matrix a = p->a;
   a.data = (const char *)a.data + row * a.row * (int64_t)p->width;
   p->gemm->run_packed(rows, p->n, p->k, a, p->kept ? p->kept : p->packed, column, last,
-                      p->c + row * p->ldc * (int64_t)p->width, p->ldc, p->accumulate,
+                      p->c + row * p->ldc * (int64_t)p->width, p->ldc, p->mode,
                       p->scratch + (size_t)thread * p->scratch_bytes);
 }
 
@@ -46,8 +46,8 @@ static lurn_status run_alone(lurn_ctx *ctx, const product *p) {
   size_t bytes = p->kept ? p->gemm->packed_scratch(p->m, p->k) : p->gemm->scratch(p->m, p->n, p->k);
   void *scratch = lurn__alloc(ctx, bytes);
   if (scratch == NULL) return LURN_ENOMEM;
-  if (p->kept) p->gemm->run_packed(p->m, p->n, p->k, p->a, p->kept, 0, p->n, p->c, p->ldc, p->accumulate, scratch);
-  else p->gemm->run(p->m, p->n, p->k, p->a, p->b, p->c, p->ldc, p->accumulate, scratch);
+  if (p->kept) p->gemm->run_packed(p->m, p->n, p->k, p->a, p->kept, 0, p->n, p->c, p->ldc, p->mode, scratch);
+  else p->gemm->run(p->m, p->n, p->k, p->a, p->b, p->c, p->ldc, p->mode, scratch);
   lurn__free(ctx, scratch, bytes);
   return LURN_OK;
 }
@@ -114,10 +114,10 @@ static void blas_task(void *arg, int64_t task, int thread) {
   char *c = p->c + row * p->ldc * (int64_t)p->width;
   if (p->width == sizeof(float))
     cblas_sgemm(CblasRowMajor, r->trans_a, r->trans_b, (int)rows, (int)p->n, (int)p->k, 1, (const void *)a, r->lda,
-                p->b.data, r->ldb, p->accumulate, (void *)c, (int)p->ldc);
+                p->b.data, r->ldb, p->mode == LURN__GEMM_ACCUMULATE, (void *)c, (int)p->ldc);
   else
     cblas_dgemm(CblasRowMajor, r->trans_a, r->trans_b, (int)rows, (int)p->n, (int)p->k, 1, (const void *)a, r->lda,
-                p->b.data, r->ldb, p->accumulate, (void *)c, (int)p->ldc);
+                p->b.data, r->ldb, p->mode == LURN__GEMM_ACCUMULATE, (void *)c, (int)p->ldc);
 }
 
 /* False when this product is not one for BLAS: then nothing was done. */
@@ -149,7 +149,7 @@ lurn_status lurn__product(lurn_ctx *ctx, lurn_dtype dtype, int64_t m, int64_t n,
                .c = c,
                .ldc = ldc,
                .width = lurn_dtype_size(dtype),
-               .accumulate = accumulate};
+               .mode = accumulate ? LURN__GEMM_ACCUMULATE : 0};
   if (ctx->use_blas && run_blas(ctx, &p)) return LURN_OK;
   return run(ctx, &p);
 }
@@ -181,6 +181,6 @@ lurn_status lurn__product_packed(lurn_ctx *ctx, lurn_dtype dtype, int64_t m, int
                .c = c,
                .ldc = ldc,
                .width = lurn_dtype_size(dtype),
-               .accumulate = accumulate};
+               .mode = accumulate ? LURN__GEMM_ACCUMULATE : 0};
   return run(ctx, &p);
 }

@@ -107,6 +107,8 @@ static void free_product(product *p) {
   free(p->c);
 }
 
+static int mode(const product *p) { return p->accumulate ? LURN__GEMM_ACCUMULATE : 0; }
+
 static size_t c_bytes(const product *p) { return (size_t)((p->m + 1) * p->ldc) * width(p->t); }
 
 static void *copy_of_c(const product *p) {
@@ -121,14 +123,14 @@ static void run_part(const product *p, int64_t i, int64_t m, int64_t first, int6
   lurn__matrix a = p->a;
   a.data = (const char *)a.data + i * a.row * (int64_t)width(p->t);
   char *scratch = fresh(g->packed_scratch(m, p->k));
-  g->run_packed(m, p->n, p->k, a, p->packed, first, last, at(p->t, c, i * p->ldc), p->ldc, p->accumulate, scratch);
+  g->run_packed(m, p->n, p->k, a, p->packed, first, last, at(p->t, c, i * p->ldc), p->ldc, mode(p), scratch);
   free(scratch);
 }
 
 static void *run_plain(const product *p) {
   const lurn__gemm *g = p->t.gemm;
   void *c = copy_of_c(p), *scratch = fresh(g->scratch(p->m, p->n, p->k));
-  g->run(p->m, p->n, p->k, p->a, p->b, c, p->ldc, p->accumulate, scratch);
+  g->run(p->m, p->n, p->k, p->a, p->b, c, p->ldc, mode(p), scratch);
   free(scratch);
   return c;
 }
@@ -194,6 +196,49 @@ static void check_blocks(kind t) {
 }
 TEST(blocks) { for_each_kind(check_blocks); }
 
+/* Few rows and weights beyond the cache, in both directions: the bits of any other way. */
+static void check_far(kind t) {
+  for (int rows = 1; rows <= 17; rows += 4) {
+    product p = new_product(t, rows, 1111, 263, rows / 4 % VIEWS, rows % 8 == 1);
+    const lurn__gemm *g = t.gemm;
+    void *plain = run_plain(&p), *scratch = fresh(g->packed_scratch(p.m, p.k));
+    is_right(&p, plain);
+    for (int backwards = 0; backwards <= LURN__GEMM_BACKWARDS; backwards += LURN__GEMM_BACKWARDS) {
+      void *c = copy_of_c(&p);
+      g->run_packed(p.m, p.n, p.k, p.a, p.packed, 0, p.n, c, p.ldc, mode(&p) | backwards, scratch);
+      CHECK(memcmp(c, plain, c_bytes(&p)) == 0);
+      free(c);
+    }
+    free(scratch);
+    free(plain);
+    free_product(&p);
+  }
+}
+TEST(far_weights) { for_each_kind(check_far); }
+
+/* A's lines at a distance that is read as it lies, and at one that is copied. */
+static void check_distances(kind t) {
+  const int64_t far = LURN__GEMM_FAR / (int64_t)width(t), near = lurn__gemm_stride(far, width(t));
+  CHECK(near > far && lurn__gemm_stride(near, width(t)) == near);
+  product p = new_product(t, 33, 70, 40, 0, true);
+  void *plain = run_plain(&p), *spread = fresh((size_t)(41 * near) * width(t));
+  for (int way = 0; way < 4; way++) {
+    int64_t distance = way % 2 ? far : near;
+    lurn__matrix a = way / 2 ? (lurn__matrix){spread, distance, 1} : (lurn__matrix){spread, 1, distance};
+    for (int64_t i = 0; i < p.m; i++)
+      for (int64_t j = 0; j < p.k; j++) put(t, spread, i * a.row + j * a.col, element(t, p.a, i, j));
+    product q = p;
+    q.a = a;
+    void *c = run_whole(&q);
+    CHECK(memcmp(c, plain, c_bytes(&p)) == 0);
+    free(c);
+  }
+  free(spread);
+  free(plain);
+  free_product(&p);
+}
+TEST(distances) { for_each_kind(check_distances); }
+
 /* Rows cut anywhere and columns at panels give the bits of the whole. */
 static void check_split(kind t) {
   for (int trial = 0; trial < 30; trial++) {
@@ -232,13 +277,13 @@ static void check_empty(kind t) {
   char c[64 * sizeof(double)], scratch[4096];
   lurn__matrix none = {NULL, 1, 1};
   memset(c, 1, sizeof c);
-  t.gemm->run(0, 4, 3, none, none, c, 4, false, scratch);
-  t.gemm->run(4, 0, 3, none, none, c, 4, false, scratch);
-  t.gemm->run(2, 3, 0, none, none, c, 4, true, scratch);
+  t.gemm->run(0, 4, 3, none, none, c, 4, 0, scratch);
+  t.gemm->run(4, 0, 3, none, none, c, 4, 0, scratch);
+  t.gemm->run(2, 3, 0, none, none, c, 4, LURN__GEMM_ACCUMULATE, scratch);
   CHECK_EQ(c[0], 1);
   t.gemm->pack(0, 3, none, 0, 3, NULL);
   CHECK_EQ(t.gemm->packed_size(0, 3), 0);
-  t.gemm->run_packed(2, 3, 0, none, NULL, 0, 3, c, 4, false, scratch);
+  t.gemm->run_packed(2, 3, 0, none, NULL, 0, 3, c, 4, 0, scratch);
   for (int i = 0; i < 8; i++) CHECK(i % 4 == 3 ? c[i * (int)width(t)] == 1 : get(t, c, i) == 0);
 }
 TEST(empty) { for_each_kind(check_empty); }
@@ -259,8 +304,12 @@ static void check_not_finite(kind t) {
 TEST(not_finite) { for_each_kind(check_not_finite); }
 
 static void check_scratch(kind t) {
-  for (int64_t size = 1; size <= 1 << 20; size *= 4) {
-    CHECK(t.gemm->packed_scratch(size, size + 1) <= 1 << 20);
+  size_t before = 0;
+  for (int64_t size = 1; size <= 1 << 20; size *= 2) {
+    size_t bytes = t.gemm->packed_scratch(size, size + 1);
+    CHECK(bytes >= before);
+    before = bytes;
+    CHECK(bytes <= 1 << 20);
     CHECK(t.gemm->scratch(size, size + 1, size + 2) <= 2 << 20);
   }
   CHECK(t.gemm->panel > 0 && t.gemm->tile > 0);
