@@ -26,10 +26,19 @@ static lurn_status apply_range(lurn_ctx *ctx, lurn_tensor **view, int64_t dim, i
   return LURN_OK;
 }
 
+typedef enum step_kind { STEP_POSITION, STEP_RANGE, STEP_ALL, STEP_TENSOR } step_kind;
+
+/* What a key says of one dimension, or of as many as a mask has. */
 typedef struct step {
-  bool is_range, is_all;
+  step_kind kind;
   int64_t first, last;
+  lurn_tensor *tensor; /* kept by the key */
 } step;
+
+static int dims_of(const step *s) {
+  if (s->kind != STEP_TENSOR || lurn_tensor_dtype(s->tensor) != LURN_BOOL) return 1;
+  return lurn_tensor_ndim(s->tensor);
+}
 
 /* The length of a list at an absolute index; a table with names instead is an error. */
 static lua_Unsigned list_length(lua_State *L, int index) {
@@ -46,104 +55,154 @@ static step read_range(lua_State *L) {
   int64_t ends[LURN_MAX_DIMS];
   int index = lua_gettop(L), n = 0;
   lua_Unsigned length = list_length(L, index);
-  if (length == 0) return (step){.is_range = true, .is_all = true};
+  if (length == 0) return (step){.kind = STEP_ALL};
   if (length > 2) bind_error(L, "index: a range is {first, last}, {position} or {}");
   for (; n < (int)length; n++) {
     lua_rawgeti(L, index, n + 1);
     ends[n] = bind_check_position(L, -1, "index", "position");
     lua_pop(L, 1);
   }
-  return (step){.is_range = true, .first = ends[0], .last = ends[length - 1]};
+  return (step){.kind = STEP_RANGE, .first = ends[0], .last = ends[length - 1]};
 }
 
-static int read_steps(lua_State *L, int index, step steps[LURN_MAX_DIMS]) {
-  lua_Unsigned n = list_length(L, index);
+/* Reads the part of a key on top of the stack. */
+static step read_step(lua_State *L, bind_state *self) {
+  lurn_tensor *t = bind_test_tensor(L, self, -1);
+  if (t != NULL) return (step){.kind = STEP_TENSOR, .tensor = t};
+  if (lua_istable(L, -1)) return read_range(L);
+  return (step){.first = bind_check_position(L, -1, "index", "position")};
+}
+
+/* Reads the key at stack index 2. */
+static int read_steps(lua_State *L, bind_state *self, step steps[LURN_MAX_DIMS]) {
+  if (!lua_istable(L, 2)) {
+    lua_pushvalue(L, 2);
+    steps[0] = read_step(L, self);
+    lua_pop(L, 1);
+    return 1;
+  }
+  lua_Unsigned n = list_length(L, 2);
   if (n > LURN_MAX_DIMS)
     bind_error(L, "index: %d positions; a tensor has at most %d dimensions", (int)n, LURN_MAX_DIMS);
   for (int i = 0; i < (int)n; i++) {
-    lua_rawgeti(L, index, i + 1);
-    if (lua_istable(L, -1)) steps[i] = read_range(L);
-    else steps[i] = (step){.first = bind_check_position(L, -1, "index", "position")};
+    lua_rawgeti(L, 2, i + 1);
+    steps[i] = read_step(L, self);
     lua_pop(L, 1);
   }
   return (int)n;
 }
 
-static lurn_status apply_steps(lurn_ctx *ctx, lurn_tensor **view, const step *steps, int n) {
+/* ---- The part that a key names ----------------------------------------------------------------------------- */
+
+/* A view of x, in which index tensors still have to pick from neighbouring dimensions. */
+typedef struct part {
+  lurn_tensor *view; /* owned */
+  lurn_tensor *index[LURN_MAX_DIMS];
+  int64_t dims[LURN_MAX_DIMS]; /* the first that each stands for */
+  int n_index;
+} part;
+
+static lurn_status apply_steps(lurn_ctx *ctx, part *p, const step *steps, int n) {
   int64_t dim = 0;
-  if (n > lurn_tensor_ndim(*view))
-    return lurn_fail(ctx, LURN_EINDEX, "index: %d positions for a tensor with %d dimensions", n,
-                     lurn_tensor_ndim(*view));
+  int given = 0;
+  for (int i = 0; i < n; i++) given += dims_of(&steps[i]);
+  if (given > lurn_tensor_ndim(p->view))
+    return lurn_fail(ctx, LURN_EINDEX, "index: %d positions for a tensor with %d dimensions", given,
+                     lurn_tensor_ndim(p->view));
   for (int i = 0; i < n; i++) {
     lurn_status status = LURN_OK;
-    if (!steps[i].is_range) status = apply_integer(ctx, view, dim, steps[i].first);
-    else if (!steps[i].is_all) status = apply_range(ctx, view, dim, steps[i].first, steps[i].last);
+    if (steps[i].kind == STEP_POSITION) status = apply_integer(ctx, &p->view, dim, steps[i].first);
+    if (steps[i].kind == STEP_RANGE) status = apply_range(ctx, &p->view, dim, steps[i].first, steps[i].last);
     if (status != LURN_OK) return status;
-    dim += steps[i].is_range;
+    if (steps[i].kind == STEP_TENSOR) {
+      p->dims[p->n_index] = dim;
+      p->index[p->n_index++] = steps[i].tensor;
+    }
+    if (steps[i].kind != STEP_POSITION) dim += dims_of(&steps[i]);
   }
   return LURN_OK;
 }
 
-/* Pushes the view that the key at stack index 2 names. */
-static lurn_tensor *push_view(lua_State *L, bind_state *self) {
-  step steps[LURN_MAX_DIMS];
-  int n = 1;
-  lurn_tensor **view = bind_new_tensor(L, self);
-  if (lua_istable(L, 2)) n = read_steps(L, 2, steps);
-  else steps[0] = (step){.first = bind_check_position(L, 2, "index", "position")};
-  *view = lurn_retain(bind_check_tensor(L, self, 1, "index", "self"));
-  lurn_status status = apply_steps(self->ctx, view, steps, n);
-  if (status != LURN_OK) bind_raise(L, status);
-  return *view;
+static int width_of(const lurn_tensor *index) {
+  return lurn_tensor_dtype(index) == LURN_BOOL ? lurn_tensor_ndim(index) : 1;
 }
 
+/* Brings the dimensions of index tensors that have others between them to the front, where what they pick comes to stand. */
+static lurn_status bring_together(lurn_ctx *ctx, part *p) {
+  int64_t order[LURN_MAX_DIMS], count = 0;
+  bool indexed[LURN_MAX_DIMS] = {false}, apart = false;
+  int ndim = lurn_tensor_ndim(p->view);
+  for (int k = 0; k < p->n_index; k++) {
+    apart = apart || (k > 0 && p->dims[k] != p->dims[k - 1] + width_of(p->index[k - 1]));
+    for (int i = 0; i < width_of(p->index[k]); i++) {
+      indexed[p->dims[k] + i] = true;
+      order[count++] = p->dims[k] + i;
+    }
+  }
+  if (!apart) return LURN_OK;
+  for (int i = 0; i < ndim; i++)
+    if (!indexed[i]) order[count++] = i;
+  lurn_tensor *next;
+  lurn_status status = lurn_permute(ctx, p->view, order, ndim, &next);
+  if (status != LURN_OK) return status;
+  lurn_release(p->view);
+  p->view = next;
+  p->dims[0] = 0;
+  return LURN_OK;
+}
+
+static lurn_status find_part(lurn_ctx *ctx, lurn_tensor *x, const step *steps, int n, part *p) {
+  *p = (part){.view = lurn_retain(x)};
+  lurn_status status = apply_steps(ctx, p, steps, n);
+  if (status == LURN_OK) status = bring_together(ctx, p);
+  if (status == LURN_OK) return LURN_OK;
+  lurn_release(p->view);
+  return status;
+}
+
+/* ---- Reading and writing ----------------------------------------------------------------------------------- */
+
 int bind_index(lua_State *L, bind_state *self) {
+  step steps[LURN_MAX_DIMS];
+  part p;
   lua_settop(L, 2);
-  if (bind_test_tensor(L, self, 2) == NULL) {
-    push_view(L, self);
+  lurn_tensor **out = bind_new_tensor(L, self);
+  int n = read_steps(L, self, steps);
+  lurn_status status = find_part(self->ctx, bind_check_tensor(L, self, 1, "index", "self"), steps, n, &p);
+  if (status != LURN_OK) return bind_raise(L, status);
+  if (p.n_index == 0) {
+    *out = p.view;
     return 1;
   }
-  lurn_tensor **out = bind_new_tensor(L, self);
-  lurn_tensor *key = bind_test_tensor(L, self, 2), *x = bind_check_tensor(L, self, 1, "index", "self");
-  if (lurn_tensor_dtype(key) == LURN_BOOL)
-    return bind_error(L, "index: a mask of bools cannot be read with in this version");
-  lurn_status status = lurn_index_select(self->ctx, x, 0, key, 1, out);
+  status = lurn_index(self->ctx, p.view, p.dims[0], p.index, p.n_index, 1, out);
+  lurn_release(p.view);
   return status == LURN_OK ? 1 : bind_raise(L, status);
 }
 
-static int assign(lua_State *L, bind_state *self, lurn_tensor *view) {
-  lurn_ctx *ctx = self->ctx;
-  lurn_tensor *value = bind_test_tensor(L, self, 3), *number = NULL;
-  lurn_status status = LURN_OK;
-  if (value == NULL && lua_type(L, 3) != LUA_TNUMBER && !lua_isboolean(L, 3))
-    return bind_error(L, "index: cannot assign %s; expected a tensor or a number", bind_typename(L, 3));
-  if (value == NULL) {
-    if (lua_isinteger(L, 3) || lua_isboolean(L, 3))
-      status = lurn_scalar_int(ctx, lua_isboolean(L, 3) ? lua_toboolean(L, 3) : lua_tointeger(L, 3), &number);
-    else status = lurn_scalar(ctx, lua_tonumber(L, 3), &number);
-    value = number;
-  }
-  if (status == LURN_OK) status = lurn_copy_(ctx, view, value);
-  lurn_release(number);
-  return status == LURN_OK ? 0 : bind_raise(L, status);
-}
-
-/* x[mask] = number or boolean */
-static int assign_masked(lua_State *L, bind_state *self, lurn_tensor *mask) {
-  lurn_tensor *x = bind_check_tensor(L, self, 1, "index", "self");
-  if (lurn_tensor_dtype(mask) != LURN_BOOL)
-    return bind_error(L, "index: a tensor to assign by is a mask of bools, this is %s",
-                      lurn_dtype_name(lurn_tensor_dtype(mask)));
-  if (lua_type(L, 3) != LUA_TNUMBER && !lua_isboolean(L, 3))
-    return bind_error(L, "index: only a number or a boolean can be assigned by a mask, not %s", bind_typename(L, 3));
-  double value = lua_isboolean(L, 3) ? lua_toboolean(L, 3) : lua_tonumber(L, 3);
-  lurn_status status = lurn_masked_fill_(self->ctx, x, mask, value);
-  return status == LURN_OK ? 0 : bind_raise(L, status);
+static lurn_status make_number(lua_State *L, lurn_ctx *ctx, lurn_tensor **out) {
+  if (lua_isboolean(L, 3)) return lurn_scalar_int(ctx, lua_toboolean(L, 3), out);
+  if (lua_isinteger(L, 3)) return lurn_scalar_int(ctx, lua_tointeger(L, 3), out);
+  return lurn_scalar(ctx, lua_tonumber(L, 3), out);
 }
 
 int bind_newindex(lua_State *L, bind_state *self) {
+  step steps[LURN_MAX_DIMS];
+  part p;
   lua_settop(L, 3);
-  lurn_tensor *key = bind_test_tensor(L, self, 2);
-  if (key != NULL) return assign_masked(L, self, key);
-  return assign(L, self, push_view(L, self));
+  int n = read_steps(L, self, steps);
+  lurn_ctx *ctx = self->ctx;
+  lurn_tensor *x = bind_check_tensor(L, self, 1, "index", "self"), *value = bind_test_tensor(L, self, 3),
+              *number = NULL;
+  if (value == NULL && lua_type(L, 3) != LUA_TNUMBER && !lua_isboolean(L, 3))
+    return bind_error(L, "index: cannot assign %s; expected a tensor or a number", bind_typename(L, 3));
+  lurn_status status = find_part(ctx, x, steps, n, &p);
+  if (status != LURN_OK) return bind_raise(L, status);
+  if (value == NULL) status = make_number(L, ctx, &number);
+  if (value == NULL) value = number;
+  if (status == LURN_OK && p.n_index == 0) status = lurn_copy_(ctx, p.view, value);
+  if (status == LURN_OK && p.n_index > 0)
+    status = lurn_index_put_(ctx, p.view, p.dims[0], p.index, p.n_index, value, 1);
+  lurn_release(number);
+  lurn_release(p.view);
+  return status == LURN_OK ? 0 : bind_raise(L, status);
 }

@@ -209,21 +209,27 @@ const lurn__op lurn__op_where = {
 
 static lurn_status masked_fill_forward(lurn__call *call) {
   const struct lurn__masked_fill_args *args = call->args;
-  lurn_tensor **value = lurn__temp(&call->temps);
-  LURN__TRY(lurn_scalar(call->ctx, args->value, value));
+  if (args->value->shape.ndim > 0)
+    return lurn__op_fail(call, LURN_ESHAPE, "value has shape %s; expected a number", LURN__SHAPE(args->value));
   LURN__TRY(lurn__save_in(call, 0, args->mask));
-  return choose(call, args->mask, *value, args->x, args->x->dtype);
+  return choose(call, args->mask, args->value, args->x, args->x->dtype);
 }
 
 static lurn_status masked_fill_backward(lurn__grad_call *grad) {
-  lurn_tensor **zero = lurn__temp(&grad->temps), **g = lurn__temp(&grad->temps);
+  lurn_tensor **zero = lurn__temp(&grad->temps), **g = lurn__temp(&grad->temps), **v = lurn__temp(&grad->temps);
+  lurn_tensor *gy = grad->grad_out[0], *mask = grad->saved[0];
   LURN__TRY(lurn_scalar(grad->ctx, 0, zero));
-  LURN__TRY(lurn__where(grad->ctx, grad->saved[0], *zero, grad->grad_out[0], g));
-  return lurn__sum_to(grad->ctx, *g, &grad->in[0], &grad->grad_in[0]);
+  if (grad->need[0]) {
+    LURN__TRY(lurn__where(grad->ctx, mask, *zero, gy, g));
+    LURN__TRY(lurn__sum_to(grad->ctx, *g, &grad->in[0], &grad->grad_in[0]));
+  }
+  if (!grad->need[2]) return LURN_OK;
+  LURN__TRY(lurn__where(grad->ctx, mask, gy, *zero, v));
+  return lurn__sum_to(grad->ctx, *v, &grad->in[2], &grad->grad_in[2]);
 }
 
 const lurn__op lurn__op_masked_fill = {
     .forward = masked_fill_forward,
     .backward = masked_fill_backward,
-    .doc = "value where mask is true (not 0), else x, elementwise.\nmask broadcasts with x; "
-           "the result keeps x's dtype."};
+    .doc = "value where mask is true (not 0), else x, elementwise.\nmask broadcasts with x, aligned at the last "
+           "dimension; the result keeps x's dtype. value is a number or a tensor without dimensions."};

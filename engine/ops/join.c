@@ -186,7 +186,7 @@ static lurn_status index_select_backward(lurn__grad_call *grad) {
   stride[dim] = 1;
   LURN__TRY(lurn__tensor_view(index, &gy->shape, stride, index->offset, wide));
   LURN__TRY(lurn__zeros_like_meta(grad->ctx, &grad->in[0], &grad->grad_in[0]));
-  return lurn__scatter_add(grad->ctx, grad->grad_in[0], dim, *wide, 0, gy);
+  return lurn__add_at(grad->ctx, grad->grad_in[0], dim, *wide, 0, gy);
 }
 
 const lurn__op lurn__op_index_select = {.forward = index_select_forward,
@@ -237,8 +237,8 @@ static lurn_status gather_forward(lurn__call *call) {
   return LURN_OK;
 }
 
-lurn_status lurn__scatter_add(lurn_ctx *ctx, lurn_tensor *target, int dim, lurn_tensor *index, int64_t base,
-                              lurn_tensor *source) {
+lurn_status lurn__add_at(lurn_ctx *ctx, lurn_tensor *target, int dim, lurn_tensor *index, int64_t base,
+                         lurn_tensor *source) {
   (void)ctx;
   int64_t n = lurn__numel(source);
   bool wide = target->dtype == LURN_FLOAT64;
@@ -257,7 +257,7 @@ static lurn_status gather_backward(lurn__grad_call *grad) {
   int dim;
   LURN__TRY(lurn__dim(grad->ctx, "gather", args->dim, grad->in[0].shape.ndim, &dim));
   LURN__TRY(lurn__zeros_like_meta(grad->ctx, &grad->in[0], &grad->grad_in[0]));
-  return lurn__scatter_add(grad->ctx, grad->grad_in[0], dim, grad->saved[SAVED_INDEX], 0, grad->grad_out[0]);
+  return lurn__add_at(grad->ctx, grad->grad_in[0], dim, grad->saved[SAVED_INDEX], 0, grad->grad_out[0]);
 }
 
 const lurn__op lurn__op_gather = {

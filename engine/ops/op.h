@@ -161,6 +161,8 @@ lurn_status lurn__op_check_inputs(lurn_ctx *ctx, const lurn_op_info *info, const
 lurn_status lurn__op_fail(lurn__call *call, lurn_status status, const char *fmt, ...) LURN_PRINTF(3, 4);
 /* Output i of the given dtype and shape: new memory, or for an in-place call the first input, which must be just that. */
 lurn_status lurn__out(lurn__call *call, int i, lurn_dtype dtype, const lurn__shape *shape);
+/* Makes t, which no one else will change, output 0; in place its elements are copied into the first input, converted. */
+lurn_status lurn__give(lurn__call *call, lurn_tensor *t);
 /* Keeps a tensor for backward in saved[slot]; nothing happens unless the call is recorded.  _out for tensors that this call
  * fills itself; an input that the call is about to overwrite in place is copied. */
 lurn_status lurn__save_in(lurn__call *call, int slot, lurn_tensor *t);

@@ -55,6 +55,15 @@
 #define LURN__IN_S LURN__DECL_S
 #define LURN__IN_R LURN__DECL_R
 #define LURN__IN_RO LURN__DECL_RO
+#define LURN__IN_OT LURN__DECL_OT
+#define LURN__IN_TL LURN__DECL_TL
+#define LURN__IN_INT LURN__DECL_INT
+#define LURN__IN_INTO LURN__DECL_INTO
+#define LURN__IN_F LURN__DECL_F
+#define LURN__IN_DIM LURN__DECL_DIM
+#define LURN__IN_DIMO LURN__DECL_DIMO
+#define LURN__IN_BASE LURN__DECL_BASE
+#define LURN__IN_CHOICE LURN__DECL_CHOICE
 #define LURN__IN_O(name)
 
 #define OP(name, inplace, ...)                                                                                         \

@@ -301,7 +301,7 @@ static lurn_status extremum_at_backward(lurn__grad_call *grad, int64_t dim, bool
   LURN__TRY(lurn__reshape(grad->ctx, grad->grad_out[0], r.kept.size, r.kept.ndim, g));
   int along;
   LURN__TRY(lurn__dim(grad->ctx, grad->info->name, dim, r.kept.ndim, &along));
-  return lurn__scatter_add(grad->ctx, grad->grad_in[0], along, *index, base, *g);
+  return lurn__add_at(grad->ctx, grad->grad_in[0], along, *index, base, *g);
 }
 
 static lurn_status max_forward(lurn__call *call) {

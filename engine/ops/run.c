@@ -142,6 +142,15 @@ lurn_status lurn__out(lurn__call *call, int i, lurn_dtype dtype, const lurn__sha
   return LURN_OK;
 }
 
+lurn_status lurn__give(lurn__call *call, lurn_tensor *t) {
+  if (!call->inplace) {
+    call->out[0] = lurn_retain(t);
+    return LURN_OK;
+  }
+  LURN__TRY(lurn__out(call, 0, call->in[0]->dtype, &t->shape));
+  return lurn__copy_(call->ctx, call->out[0], t);
+}
+
 static lurn_status save(lurn__call *call, int slot, lurn_tensor *t, bool is_output) {
   if (!call->recording) return LURN_OK;
   lurn__saved *saved = &call->saved[slot];

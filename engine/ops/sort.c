@@ -116,7 +116,7 @@ static lurn_status sorted_backward(lurn__grad_call *grad, int64_t which_dim, int
   if (grad->grad_out[0] == NULL) return LURN_OK;
   LURN__TRY(lurn__dim(grad->ctx, grad->info->name, which_dim, grad->in[0].shape.ndim, &dim));
   LURN__TRY(lurn__zeros_like_meta(grad->ctx, &grad->in[0], &grad->grad_in[0]));
-  return lurn__scatter_add(grad->ctx, grad->grad_in[0], dim, grad->saved[SAVED_INDICES], base, grad->grad_out[0]);
+  return lurn__add_at(grad->ctx, grad->grad_in[0], dim, grad->saved[SAVED_INDICES], base, grad->grad_out[0]);
 }
 
 /* ---- topk, sort -------------------------------------------------------------------------------------------- */

@@ -82,7 +82,7 @@ static double visit_gathered(const pass *p, int64_t first, int64_t n) {
     int64_t size = end - first < LURN__PIECE ? end - first : LURN__PIECE;
     lurn__gather_values(p->kernels, p->t, first, size, piece);
     result = join(p, result, p->visit(p, size, piece));
-    if (p->writes) lurn__scatter(p->kernels, p->t, first, size, piece);
+    if (p->writes) lurn__scatter_pieces(p->kernels, p->t, first, size, piece);
   }
   return result;
 }

@@ -58,7 +58,7 @@ void lurn__gather_values(const lurn__kernels *kernels, const lurn_tensor *t, int
   copy(kernels, t, first, n, to, false);
 }
 
-void lurn__scatter(const lurn__kernels *kernels, lurn_tensor *t, int64_t first, int64_t n, const void *from) {
+void lurn__scatter_pieces(const lurn__kernels *kernels, lurn_tensor *t, int64_t first, int64_t n, const void *from) {
   copy(kernels, t, first, n, (char *)from, true);
 }
 

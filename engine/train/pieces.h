@@ -28,7 +28,7 @@ static inline void lurn__for_chunks(lurn_ctx *ctx, int64_t chunks, lurn__task_fn
 
 /* Copies elements first..first+n-1 of t, counted in row-major order, to or from contiguous memory. */
 void lurn__gather_values(const lurn__kernels *kernels, const lurn_tensor *t, int64_t first, int64_t n, void *to);
-void lurn__scatter(const lurn__kernels *kernels, lurn_tensor *t, int64_t first, int64_t n, const void *from);
+void lurn__scatter_pieces(const lurn__kernels *kernels, lurn_tensor *t, int64_t first, int64_t n, const void *from);
 
 /* A contiguous copy of t outside the graph. */
 lurn_status lurn__contiguous_copy(const lurn_tensor *t, lurn_tensor **out);

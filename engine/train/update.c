@@ -28,7 +28,7 @@ static void run_gathered(const update *u, int64_t first, int64_t n) {
     lurn__gather_values(u->kernels, u->param, first, size, p);
     lurn__gather_values(u->kernels, u->grad, first, size, g);
     run(u, first, size, p, g);
-    lurn__scatter(u->kernels, u->param, first, size, p);
+    lurn__scatter_pieces(u->kernels, u->param, first, size, p);
   }
 }
 

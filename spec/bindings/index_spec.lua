@@ -62,11 +62,48 @@ describe("reading x[key]", function()
     y:zero_()
     assert.equal(78, x:sum():item())
     assert.same({ 0, 4 }, x[ids {}].shape)
-    assert.equal("index_select: index 0; expected 1..3", message(read, x, ids { 0 }))
-    assert.equal("index_select: index -1; expected 1..3", message(read, x, ids { -1 }))
-    assert.equal("index_select: indices are float32; expected int64 or another integer type",
-      message(read, x, lurn.ones(1)))
-    assert.equal("index_select: index has shape (1, 1); expected one dimension", message(read, x, ids { { 1 } }))
+    assert.equal("index: index 0; expected 1..3", message(read, x, ids { 0 }))
+    assert.equal("index: index -1; expected 1..3", message(read, x, ids { -1 }))
+    assert.equal("index: index 5; expected 1..4", message(read, x, { {}, ids { 5 } }))
+    assert.equal("index: indices are float32; expected int64 or another integer type", message(read, x, lurn.ones(1)))
+  end)
+
+  it("picks by positions of any shape", function()
+    assert.same({ { { 9, 10, 11, 12 } }, { { 1, 2, 3, 4 } } }, x[ids { { 3 }, { 1 } }]:totable())
+    assert.same({ 5, 6, 7, 8 }, x[ids(2)]:totable())
+    assert.same({ 2, 0, 4 }, x[lurn.zeros(2, 0, { dtype = "int64" })].shape)
+    assert.same({ 5, 6, 7, 8 }, x[lurn.tensor(2, { dtype = "uint8" })]:totable())
+  end)
+
+  it("picks by a tensor beside numbers and ranges", function()
+    assert.same({ { 10, 11 }, { 2, 3 } }, x[{ ids { 3, 1 }, { 2, 3 } }]:totable())
+    assert.same({ { 4, 1 }, { 8, 5 }, { 12, 9 } }, x[{ {}, ids { 4, 1 } }]:totable())
+    assert.same({ 12, 9 }, x[{ -1, ids { 4, 1 } }]:totable())
+    assert.same({ 11, 3 }, x[{ ids { 3, 1 }, 3 }]:totable())
+    assert.same({ { { 4, 1 } }, { { 8, 5 } } }, x[{ { 1, 2 }, ids { { 4, 1 } } }]:totable())
+  end)
+
+  it("picks by several tensors together", function()
+    assert.same({ 10, 4 }, x[{ ids { 3, 1 }, ids { 2, 4 } }]:totable())
+    assert.same({ { 10, 12 }, { 2, 4 } }, x[{ ids { { 3 }, { 1 } }, ids { 2, 4 } }]:totable())
+    assert.same({ 2, 12 }, x[{ x[{ {}, 1 }]:ne(5), ids { 2, 4 } }]:totable())
+    local y = lurn.arange(24):view(2, 3, 4) -- those apart come first
+    assert.same({ { 1, 5, 9 }, { 16, 20, 24 } }, y[{ ids { 1, 2 }, {}, ids { 1, 4 } }]:totable())
+  end)
+
+  it("picks what a mask is true for", function()
+    assert.same({ 11, 12 }, x[x:gt(10)]:totable())
+    assert.same({ { 1, 2, 3, 4 }, { 9, 10, 11, 12 } }, x[x[{ {}, 1 }]:ne(5)]:totable())
+    assert.same({ { 1, 3 }, { 5, 7 }, { 9, 11 } }, x[{ {}, (x[1] % 2):gt(0) }]:totable())
+    assert.same({ { 10, 11 } }, x[{ x[{ {}, 1 }]:gt(5), { 2, 3 } }]:totable())
+    assert.same({ 0 }, x[x:gt(12)].shape)
+    assert.same({ 0, 4 }, x[x[{ {}, 1 }]:gt(12)].shape)
+    local y = lurn.arange(12):view(3, 2, 2)
+    assert.same({ { 3, 4 }, { 9, 10 } }, y[y[{ {}, {}, 1 }]:remainder(6):eq(3)]:totable())
+    assert.same({ 3, 9 }, y[{ y[{ {}, {}, 1 }]:remainder(6):eq(3), 1 }]:totable())
+    assert.equal("index: a mask of shape (4) does not fit x of shape (3, 4): its sizes must be those of x from "
+      .. "dimension 1 on", message(read, x, x[1]:gt(2)))
+    assert.equal("index: 3 positions for a tensor with 2 dimensions", message(read, x, { x:gt(2), 1 }))
   end)
 
   it("refuses what is out of range", function()
@@ -107,7 +144,6 @@ describe("reading x[key]", function()
     assert.equal("index: expected a list of positions, got a table with other keys",
       message(read, x, { { first = 1 } }))
     assert.equal("index: expected a list of positions, got a table with other keys", message(read, x, { row = 1 }))
-    assert.equal("index: a mask of bools cannot be read with in this version", message(read, x, x:gt(2)))
     assert.equal('a tensor has no field or method "1"', message(read, x, "1"))
   end)
 
@@ -121,6 +157,8 @@ describe("reading x[key]", function()
     local y = lurn.randn(3, 4, { dtype = "float64", requires_grad = true })
     assert(lurn.gradcheck(function(t)
       return (t[2] * t[-1]):sum() + (t[{ { 1, 2 }, 3 }] ^ 2):sum() + (t[ids { 1, 1, 3 }] ^ 3):sum() + t[3][1] ^ 2
+        + (t[{ {}, ids { { 2, 2 } } }] ^ 2):sum() + (t[t:detach():gt(0)] ^ 3):sum()
+        + (t[{ ids { 1, 3, 3 }, ids { 2, 4, 4 } }] ^ 2):sum()
     end, { y }))
   end)
 end)
@@ -166,14 +204,47 @@ describe("writing x[key] = value", function()
     local x = grid()
     x[x:gt(6)] = 0
     assert.same({ { 1, 2, 3, 4 }, { 5, 6, 0, 0 }, { 0, 0, 0, 0 } }, x:totable())
-    x[lurn.tensor({ true, false, false, false }, { dtype = "bool" })] = -1
-    assert.same({ -1, -1, -1 }, x[{ {}, 1 }]:totable())
+    x[lurn.tensor({ true, false, true }, { dtype = "bool" })] = -1
+    assert.same({ -1, 5, -1 }, x[{ {}, 1 }]:totable())
     x[x:lt(0)] = true
-    assert.same({ 1, 1, 0 }, { x:get(1, 1), x:get(2, 1), x:get(1, 1) - x:get(3, 1) })
+    assert.same({ 1, 5, 0 }, { x:get(1, 1), x:get(2, 1), x:get(1, 1) - x:get(3, 1) })
     local b = lurn.zeros(2, { dtype = "bool" })
     b[b:logical_not()] = true
     assert.same({ true, true }, b:totable())
     x[x:isnan()] = 5
+    local big = lurn.zeros(2, { dtype = "int64" })
+    big[big:eq(0)] = (1 << 53) + 1
+    assert.same({ (1 << 53) + 1, (1 << 53) + 1 }, big:totable())
+  end)
+
+  it("puts a tensor where a mask is true, in order", function()
+    local x = grid()
+    x[x:gt(10)] = lurn.tensor { -1, -2 }
+    assert.same({ 9, 10, -1, -2 }, x[3]:totable())
+    local mask = lurn.tensor({ true, false, true }, { dtype = "bool" })
+    x[mask] = lurn.tensor { { 1 }, { 2 } }
+    assert.same({ { 1, 1, 1, 1 }, { 5, 6, 7, 8 }, { 2, 2, 2, 2 } }, x:totable())
+    x[mask] = lurn.tensor { 4, 3, 2, 1 }
+    assert.same({ { 4, 3, 2, 1 }, { 5, 6, 7, 8 }, { 4, 3, 2, 1 } }, x:totable())
+    x[{ mask, { 2, 3 } }] = 0
+    assert.same({ { 4, 0, 0, 1 }, { 5, 6, 7, 8 }, { 4, 0, 0, 1 } }, x:totable())
+    x[{ {}, x[2]:gt(6) }] = lurn.tensor { { 1 }, { 2 }, { 3 } }
+    assert.same({ { 4, 0, 1, 1 }, { 5, 6, 2, 2 }, { 4, 0, 3, 3 } }, x:totable())
+  end)
+
+  it("puts numbers and tensors at positions; the last of equal ones stays", function()
+    local x = grid()
+    x[ids { 1, 3 }] = 0
+    assert.same({ { 0, 0, 0, 0 }, { 5, 6, 7, 8 }, { 0, 0, 0, 0 } }, x:totable())
+    x[{ {}, ids { 1, 4, 1 } }] = lurn.tensor { 1, 2, 3 }
+    assert.same({ { 3, 0, 0, 2 }, { 3, 6, 7, 2 }, { 3, 0, 0, 2 } }, x:totable())
+    x[{ ids { 1, 2 }, ids { 2, 3 } }] = lurn.tensor { 9, 8 }
+    assert.same({ { 3, 9, 0, 2 }, { 3, 6, 8, 2 }, { 3, 0, 0, 2 } }, x:totable())
+    x[{ 2, ids { 1, 2 } }] = x[{ 1, ids { 2, 1 } }]
+    assert.same({ 9, 3, 8, 2 }, x[2]:totable())
+    local y = lurn.zeros(2, 3, 2)
+    y[{ ids { 1, 2 }, {}, ids { 1, 2 } }] = lurn.tensor { { 1, 2, 3 }, { 4, 5, 6 } }
+    assert.same({ { { 1, 0 }, { 2, 0 }, { 3, 0 } }, { { 0, 4 }, { 0, 5 }, { 0, 6 } } }, y:totable())
   end)
 
   it("refuses what does not fit", function()
@@ -185,11 +256,15 @@ describe("writing x[key] = value", function()
     assert.equal("index: cannot assign a table; expected a tensor or a number", message(write, x, 1, { 1, 2, 3, 4 }))
     assert.equal("select: index 4 in dimension 1 of size 3", message(write, x, 4, 0))
     assert.equal("index: range {1, 9} in dimension 1 of size 3", message(write, x, { { 1, 9 } }, 0))
-    assert.equal("index: a tensor to assign by is a mask of bools, this is int64", message(write, x, ids { 1 }, 0))
-    assert.equal("index: only a number or a boolean can be assigned by a mask, not a tensor",
-      message(write, x, x:gt(0), lurn.ones(1)))
-    assert.equal("masked_fill_: shapes (2), () and (3, 4) do not broadcast",
-      message(write, x, lurn.zeros(2, { dtype = "bool" }), 0))
+    assert.equal("index_put: index 4; expected 1..3", message(write, x, ids { 1, 4 }, 0))
+    assert.equal("index_put: indices are float32; expected int64 or another integer type",
+      message(write, x, lurn.ones(1), 0))
+    assert.equal("index_put_: source of shape (2) does not broadcast to (12)",
+      message(write, x, x:gt(0), lurn.ones(2)))
+    assert.equal("index_put_: a mask of shape (2) does not fit x of shape (3, 4): its sizes must be those of x from "
+      .. "dimension 1 on", message(write, x, lurn.zeros(2, { dtype = "bool" }), 0))
+    assert.equal("index_put_: a mask of shape (4) does not fit x of shape (3, 4): its sizes must be those of x from "
+      .. "dimension 1 on", message(write, x, x[1]:gt(0), 0))
     assert.equal("copy_: the tensor was expanded: several of its elements share memory; clone it first",
       message(write, lurn.ones(1, 3):expand(2, 3), { {}, 1 }, 0))
     assert.same(grid():totable(), x:totable())
@@ -198,7 +273,7 @@ describe("writing x[key] = value", function()
   it("refuses a leaf that requires a gradient, but in no_grad", function()
     local w = lurn.ones(2, 2, { requires_grad = true })
     assert.equal("copy_: the tensor is a view of a leaf that requires a gradient; use no_grad", message(write, w, 1, 0))
-    assert.equal("masked_fill_: a leaf that requires a gradient cannot be changed in place; use no_grad",
+    assert.equal("index_put_: a leaf that requires a gradient cannot be changed in place; use no_grad",
       message(write, w, w:gt(0), 0))
     lurn.no_grad(function()
       w[1] = 5
@@ -219,6 +294,8 @@ describe("writing x[key] = value", function()
       end
       buffer[{ {}, 1 }] = buffer[{ {}, 1 }] * 2
       buffer[2] = 0.5
+      buffer[ids { 1, 1 }] = buffer[ids { 3, 1 }] * 3
+      buffer[{ 3, lurn.tensor({ true, false }, { dtype = "bool" }) }] = a[1][2]
       return (buffer ^ 2):sum()
     end, { h, w }))
     h.grad = nil

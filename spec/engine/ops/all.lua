@@ -5,7 +5,8 @@ local elementwise = require "engine.ops.elementwise"
 
 local all = { cases = {}, elementwise = elementwise }
 
-for _, part in ipairs { "structure", "reduce", "products", "losses", "losses2", "recurrent", "more" } do
+for _, part in ipairs { "structure", "reduce", "products", "losses", "losses2", "recurrent", "more",
+  "indexing" } do
   for name, case in pairs(require("engine.ops." .. part)) do all.cases[name] = case end
 end
 

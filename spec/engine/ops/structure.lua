@@ -5,7 +5,7 @@
 --            arguments and then what each result must be; T makes a tensor of the dtype under test from nested tables
 --   errors   {arguments, message}
 --   grads    {f, inputs...}: f of float64 tensors that require a gradient, checked against differences
---   rest     the arguments after x in the generic checks of in-place variants
+--   rest     the arguments after x in the generic checks of in-place variants, or a function that gives them for x
 --   large    arguments big enough for several threads and whole vectors, from a maker of random tensors
 
 local lurn = require "lurn"
@@ -123,8 +123,12 @@ return {
     errors = {
       { { x34, bools { true, false }, 1 }, "masked_fill: shapes (2), () and (3, 4) do not broadcast" },
       { { x34, bools { true } }, "masked_fill: value is missing" },
+      { { x34, bools { true }, lurn.ones(2) }, "masked_fill: value has shape (2); expected a number" },
     },
-    grads = { { function(x) return x:masked_fill(bools { { true, false, true } }, 3) end, random(2, 3) } },
+    grads = {
+      { function(x) return x:masked_fill(bools { { true, false, true } }, 3) end, random(2, 3) },
+      { function(x, v) return x:masked_fill(bools { { true, false, true } }, v) end, random(2, 3), random() },
+    },
     large = function(random32) return { random32(300, 200), random32(200):gt(0), 0.5 } end,
   },
 
