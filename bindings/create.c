@@ -1,6 +1,7 @@
 /* Making tensors: from shapes, from Lua tables and strings, at random. */
 #include <math.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "binding.h"
 
@@ -48,6 +49,15 @@ static int64_t check_count(lua_State *L, int index, const char *who, const char 
   return n;
 }
 
+/* The engine's message under the name of the function that was called. */
+static lurn_status renamed(lurn_ctx *ctx, const char *who, lurn_status status) {
+  char text[512];
+  const char *rest = strstr(lurn_error(ctx), ": ");
+  if (status == LURN_OK || rest == NULL) return status;
+  snprintf(text, sizeof text, "%s", rest);
+  return lurn_fail(ctx, status, "%s%s", who, text);
+}
+
 /* ---- Constant -------------------------------------------------------------------------------------------- */
 
 static int filled(lua_State *L, const char *who, double value) {
@@ -56,7 +66,7 @@ static int filled(lua_State *L, const char *who, double value) {
   int next, ndim = read_shape(L, 1, who, shape, &next);
   creation c = read_options(L, next, who);
   lurn_tensor **out = bind_new_tensor(L, self);
-  lurn_status status = lurn_full(self->ctx, c.dtype, ndim, shape, value, out);
+  lurn_status status = renamed(self->ctx, who, lurn_full(self->ctx, c.dtype, ndim, shape, value, out));
   return finish(L, &c, *out, status);
 }
 
@@ -298,7 +308,7 @@ static int random_tensor(lua_State *L, const char *who, fill_fn *fill) {
   int next, ndim = read_shape(L, 1, who, shape, &next);
   creation c = read_options(L, next, who);
   lurn_tensor **out = bind_new_tensor(L, self);
-  lurn_status status = lurn_empty(self->ctx, c.dtype, ndim, shape, out);
+  lurn_status status = renamed(self->ctx, who, lurn_empty(self->ctx, c.dtype, ndim, shape, out));
   if (status == LURN_OK) status = fill(self->ctx, *out, 0, 1);
   return finish(L, &c, *out, status);
 }

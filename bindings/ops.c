@@ -145,13 +145,31 @@ static bool is_param(const lurn_op_info *op, const char *name) {
   return false;
 }
 
+/* Raises with the names of all options: the parameters but tensors that are always given. */
+static int unknown_option(reading *r, const char *name) {
+  luaL_Buffer known;
+  luaL_buffinit(r->L, &known);
+  bool first = true;
+  for (int i = 0; i < r->op->n_params - r->op->n_outputs; i++) {
+    lurn_param_kind kind = r->op->params[i].kind;
+    if (kind == LURN_PARAM_TENSOR || kind == LURN_PARAM_SCALAR || kind == LURN_PARAM_LIST || kind == LURN_PARAM_BASE)
+      continue;
+    if (!first) luaL_addstring(&known, ", ");
+    luaL_addstring(&known, r->op->params[i].name);
+    first = false;
+  }
+  luaL_pushresult(&known);
+  if (first) return bind_error(r->L, "%s: there is no option %s; it has none", r->name, name);
+  return bind_error(r->L, "%s: there is no option %s; known are: %s", r->name, name, lua_tostring(r->L, -1));
+}
+
 static void check_option_names(reading *r) {
   lua_State *L = r->L;
   lua_pushnil(L);
   while (lua_next(L, r->options) != 0) {
     lua_pop(L, 1);
     const char *name = lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : "?";
-    if (!is_param(r->op, name)) bind_error(L, "%s: there is no option %s", r->name, name);
+    if (!is_param(r->op, name)) unknown_option(r, name);
   }
 }
 
@@ -238,6 +256,30 @@ static int call_inplace(lua_State *L) {
   return 1;
 }
 
+/* einsum(equation, a, b...) or einsum(equation, {a, b...}) */
+static int einsum(lua_State *L) {
+  bind_state *self = bind_self(L);
+  const char *equation = bind_check_string(L, 1, "einsum", "equation");
+  int top = lua_gettop(L);
+  if (top > 2 && lua_istable(L, 2)) return bind_error(L, "einsum: too many arguments: %d given, 2 used", top);
+  if (top >= 2 && !lua_istable(L, 2)) {
+    lua_createtable(L, top, 0);
+    for (int i = 2; i <= top; i++) {
+      lua_pushvalue(L, i);
+      lua_rawseti(L, -2, i - 1);
+    }
+    lua_replace(L, 2);
+  }
+  lua_settop(L, 2);
+  lurn_tensor **out = bind_new_tensor(L, self);
+  int64_t n;
+  lurn_tensor **operands = bind_check_tensors(L, self, 2, "einsum", "operands", &n);
+  lurn_status status = lurn_einsum(self->ctx, equation, operands, n, out);
+  if (status != LURN_OK) return bind_raise(L, status);
+  lua_settop(L, 3);
+  return 1;
+}
+
 /* Lua passes the operand of - twice. */
 static int call_negate(lua_State *L) {
   lua_settop(L, 1);
@@ -318,7 +360,7 @@ void bind_open_ops(lua_State *L, bind_state *self) {
     const char *event, *op;
   } operators[] = {{"__add", "add"}, {"__sub", "sub"},       {"__mul", "mul"},          {"__div", "div"},
                    {"__pow", "pow"}, {"__mod", "remainder"}, {"__idiv", "floor_divide"}};
-  static const luaL_Reg functions[] = {{"op_list", op_list}, {NULL, NULL}};
+  static const luaL_Reg functions[] = {{"op_list", op_list}, {"einsum", einsum}, {NULL, NULL}};
   bind_push_methods(L);
   for (int i = 0; i < lurn_op_count(); i++) add_op(L, self, lurn_op_at(i));
   lua_pop(L, 1);

@@ -126,6 +126,19 @@ static void push_grad(lua_State *L, bind_state *self, const lurn_tensor *t) {
   if (status != LURN_OK) bind_raise(L, status);
 }
 
+/* x.T, x.mT: the last two dimensions exchanged; T of a matrix or less. */
+static void push_transpose(lua_State *L, bind_state *self, const char *name) {
+  lurn_tensor **out = bind_new_tensor(L, self), *t = self_tensor(L, self, name);
+  int ndim = lurn_tensor_ndim(t);
+  bool any = name[0] == 'm';
+  if (any ? ndim < 2 : ndim > 2)
+    bind_error(L, "%s: a tensor with %d dimensions; expected %s", name, ndim, any ? "at least 2" : "at most 2");
+  lurn_status status = LURN_OK;
+  if (ndim < 2) *out = lurn_retain(t);
+  else status = lurn_transpose(self->ctx, t, -2, -1, out);
+  if (status != LURN_OK) bind_raise(L, status);
+}
+
 static bool push_field(lua_State *L, bind_state *self, lurn_tensor *t, const char *name) {
   if (strcmp(name, "shape") == 0) push_integers(L, lurn_tensor_shape(t), lurn_tensor_ndim(t));
   else if (strcmp(name, "dtype") == 0) lua_pushstring(L, lurn_dtype_name(lurn_tensor_dtype(t)));
@@ -133,13 +146,27 @@ static bool push_field(lua_State *L, bind_state *self, lurn_tensor *t, const cha
   else if (strcmp(name, "grad") == 0) push_grad(L, self, t);
   else if (strcmp(name, "ndim") == 0) lua_pushinteger(L, lurn_tensor_ndim(t));
   else if (strcmp(name, "is_leaf") == 0) lua_pushboolean(L, lurn_tensor_is_leaf(t));
+  else if (strcmp(name, "T") == 0 || strcmp(name, "mT") == 0) push_transpose(L, self, name);
   else if (strcmp(name, "maker") == 0) lua_pushstring(L, lurn_tensor_maker(t));
   else return false;
   return true;
 }
 
+/* Whether a C function asks for x[#x + 1]: so does ipairs, which goes on until it gets nil.  A script's own is out of range. */
+static bool ends_iteration(lua_State *L, bind_state *self) {
+  lua_Debug info;
+  if (!lua_isinteger(L, 2)) return false;
+  const lurn_tensor *t = bind_test_tensor(L, self, 1);
+  if (t == NULL || lurn_tensor_ndim(t) == 0 || lua_tointeger(L, 2) != lurn_tensor_shape(t)[0] + 1) return false;
+  return lua_getstack(L, 1, &info) && lua_getinfo(L, "S", &info) && *info.what == 'C';
+}
+
 static int tensor_index(lua_State *L) {
   bind_state *self = bind_self(L);
+  if (ends_iteration(L, self)) {
+    lua_pushnil(L);
+    return 1;
+  }
   if (lua_type(L, 2) != LUA_TSTRING) return bind_index(L, self);
   lua_pushvalue(L, 2);
   if (lua_rawget(L, lua_upvalueindex(2)) != LUA_TNIL) return 1;
@@ -333,6 +360,18 @@ static int scope_close(lua_State *L) {
   return 0;
 }
 
+/* core.is_freed(t): whether t:free() was called; for printing. */
+static int is_freed(lua_State *L) {
+  shell *s = test_shell(L, bind_self(L), 1);
+  lua_pushboolean(L, s != NULL && s->tensor == NULL);
+  return 1;
+}
+
+/* x < y and x <= y: Lua would make a boolean of whatever they give. */
+static int tensor_order(lua_State *L) {
+  return bind_error(L, "<: tensors are compared element by element with x:lt(y), x:le(y), x:gt(y), x:ge(y)");
+}
+
 static int is_tensor(lua_State *L) {
   lua_pushboolean(L, test_shell(L, bind_self(L), 1) != NULL);
   return 1;
@@ -344,19 +383,20 @@ void bind_push_methods(lua_State *L) { lua_rawgetp(L, LUA_REGISTRYINDEX, &METHOD
 void bind_push_tensor_metatable(lua_State *L) { luaL_getmetatable(L, TENSOR); }
 
 void bind_open_tensor(lua_State *L, bind_state *self) {
-  static const luaL_Reg meta[] = {{"__gc", tensor_free},
-                                  {"__close", tensor_free},
-                                  {"__len", tensor_len},
-                                  {"__newindex", tensor_newindex},
-                                  {NULL, NULL}};
+  static const luaL_Reg meta[] = {
+      {"__gc", tensor_free},  {"__close", tensor_free},        {"__len", tensor_len}, {"__lt", tensor_order},
+      {"__le", tensor_order}, {"__newindex", tensor_newindex}, {NULL, NULL}};
   static const luaL_Reg methods[] = {{"free", tensor_free},       {"get", tensor_get},
                                      {"set", tensor_set},         {"item", tensor_item},
                                      {"numel", tensor_numel},     {"is_contiguous", tensor_is_contiguous},
                                      {"totable", tensor_totable}, {"tobytes", tensor_tobytes},
                                      {"detach", tensor_detach},   {"requires_grad_", tensor_requires_grad},
                                      {"same_as", tensor_same_as}, {NULL, NULL}};
-  static const luaL_Reg functions[] = {
-      {"is_tensor", is_tensor}, {"scope_open", scope_open}, {"scope_close", scope_close}, {NULL, NULL}};
+  static const luaL_Reg functions[] = {{"is_tensor", is_tensor},
+                                       {"is_freed", is_freed},
+                                       {"scope_open", scope_open},
+                                       {"scope_close", scope_close},
+                                       {NULL, NULL}};
   lua_newtable(L); /* shapes print readably */
   lua_pushcfunction(L, shape_tostring);
   lua_setfield(L, -2, "__tostring");

@@ -334,6 +334,14 @@ LURN_API LURN_CHECKED lurn_status lurn_op_call_inplace(lurn_ctx *ctx, const lurn
 
 #include "ops/ops_expand.h" /* the prototypes of all ops */
 
+/* The sum of products that an equation describes, as NumPy and PyTorch write it: "tnd,hd->tnh" multiplies a[t][n][d] b[h][d] and
+ * sums over what the output leaves out.  Letters name dimensions, one twice in a term is a diagonal, "..." stands for any others,
+ * which broadcast; without "->" the output is "..." and the letters that come once, in the order of the alphabet.  Of more than two
+ * operands the first two are multiplied first, then the next.  Recorded for backward; dtypes and sizes of 1 as for matmul, or as
+ * for mul where nothing is summed or no operand is a float.  The result may share memory with an only operand. */
+LURN_API LURN_CHECKED lurn_status lurn_einsum(lurn_ctx *ctx, const char *equation, lurn_tensor *const *operands,
+                                              int64_t n, lurn_tensor **out);
+
 /* ---- Random ------------------------------------------------------------------------------------------------ */
 
 /* In place, float tensors: uniform on [low, high), normal, 0 or 1 with probability p (any dtype). */

@@ -25,6 +25,7 @@ static lurn_status op_backward(lurn_ctx *ctx, lurn__graph_node *node, lurn_tenso
                           .saved = saved,
                           .grad_out = node->grad_out,
                           .grad_in = grad_in};
+  if (lurn__op_of(extra->info)->backward == NULL) return LURN_OK; /* in place: nothing of the former value is left */
   lurn_status status = lurn__op_of(extra->info)->backward(&grad);
   lurn__temps_clear(&grad.temps);
   return status;
@@ -132,8 +133,9 @@ static void finish_write(lurn__graph_node *write, lurn_tensor *v) {
 /* ---- Running ----------------------------------------------------------------------------------------------- */
 
 static bool should_record(const lurn__call *call) {
-  if (!call->ctx->grad_enabled || lurn__op_of(call->info)->backward == NULL) return false;
+  if (!call->ctx->grad_enabled) return false;
   if (call->inplace && !lurn_dtype_is_float(call->in[0]->dtype)) return false; /* no gradient passes through integers */
+  if (lurn__op_of(call->info)->backward == NULL) return call->inplace && call->in[0]->requires_grad;
   for (int64_t i = 0; i < call->n_in; i++)
     if (call->in[i] != NULL && call->in[i]->requires_grad) return true;
   return false;

@@ -101,16 +101,21 @@ static lurn_status check_dtype(lurn_ctx *ctx, const char *who, lurn_dtype dtype)
   return lurn__fail(ctx, LURN_EDTYPE, "%s: there is no dtype number %d", who, (int)dtype);
 }
 
-lurn_status lurn_empty(lurn_ctx *ctx, lurn_dtype dtype, int ndim, const int64_t *sizes, lurn_tensor **out) {
+static lurn_status make(lurn_ctx *ctx, const char *who, lurn_dtype dtype, int ndim, const int64_t *sizes,
+                        lurn_tensor **out) {
   lurn__shape shape;
-  LURN__TRY(check_dtype(ctx, "empty", dtype));
-  LURN__TRY(lurn__shape_make(ctx, "empty", ndim, sizes, &shape));
+  LURN__TRY(check_dtype(ctx, who, dtype));
+  LURN__TRY(lurn__shape_make(ctx, who, ndim, sizes, &shape));
   return lurn__tensor_new(ctx, dtype, &shape, out);
+}
+
+lurn_status lurn_empty(lurn_ctx *ctx, lurn_dtype dtype, int ndim, const int64_t *sizes, lurn_tensor **out) {
+  return make(ctx, "empty", dtype, ndim, sizes, out);
 }
 
 lurn_status lurn_zeros(lurn_ctx *ctx, lurn_dtype dtype, int ndim, const int64_t *sizes, lurn_tensor **out) {
   lurn_tensor *t;
-  LURN__TRY(lurn_empty(ctx, dtype, ndim, sizes, &t));
+  LURN__TRY(make(ctx, "zeros", dtype, ndim, sizes, &t));
   memset(t->storage->data, 0, t->storage->bytes);
   *out = t;
   return LURN_OK;
@@ -119,7 +124,7 @@ lurn_status lurn_zeros(lurn_ctx *ctx, lurn_dtype dtype, int ndim, const int64_t 
 lurn_status lurn_full(lurn_ctx *ctx, lurn_dtype dtype, int ndim, const int64_t *sizes, double value,
                       lurn_tensor **out) {
   lurn_tensor *t;
-  LURN__TRY(lurn_empty(ctx, dtype, ndim, sizes, &t));
+  LURN__TRY(make(ctx, "full", dtype, ndim, sizes, &t));
   size_t width = lurn_dtype_size(dtype), bytes = t->storage->bytes;
   char *data = t->storage->data;
   if (bytes > 0) lurn__store(dtype, data, value);
@@ -132,7 +137,7 @@ lurn_status lurn_full(lurn_ctx *ctx, lurn_dtype dtype, int ndim, const int64_t *
 lurn_status lurn_from_data(lurn_ctx *ctx, lurn_dtype dtype, int ndim, const int64_t *sizes, const void *data,
                            lurn_tensor **out) {
   lurn_tensor *t;
-  LURN__TRY(lurn_empty(ctx, dtype, ndim, sizes, &t));
+  LURN__TRY(make(ctx, "from_data", dtype, ndim, sizes, &t));
   if (t->storage->bytes > 0) memcpy(t->storage->data, data, t->storage->bytes);
   *out = t;
   return LURN_OK;

@@ -67,9 +67,11 @@ static lurn_status leak(lurn_ctx *ctx, lurn__temps *temps, lurn_tensor *x, lurn_
 
 static lurn_status leaky_relu_forward(lurn__call *call) {
   const struct lurn__leaky_relu_args *args = call->args;
+  lurn_tensor **y = lurn__temp(&call->temps);
   LURN__TRY(lurn__need_float(call, args->x, "x"));
   LURN__TRY(lurn__save_in(call, 0, args->x));
-  return leak(call->ctx, &call->temps, args->x, args->x, args->negative_slope, &call->out[0]);
+  LURN__TRY(leak(call->ctx, &call->temps, args->x, args->x, args->negative_slope, y));
+  return lurn__give(call, *y);
 }
 
 static lurn_status leaky_relu_backward(lurn__grad_call *grad) {
@@ -86,12 +88,14 @@ const lurn__op lurn__op_leaky_relu = {
 
 static lurn_status hardtanh_forward(lurn__call *call) {
   const struct lurn__hardtanh_args *args = call->args;
+  lurn_tensor **y = lurn__temp(&call->temps);
   LURN__TRY(lurn__need_float(call, args->x, "x"));
   if (!(args->min_val <= args->max_val))
     return lurn__op_fail(call, LURN_EVALUE, "min_val is %g and max_val %g; expected min_val <= max_val", args->min_val,
                          args->max_val);
   LURN__TRY(lurn__save_in(call, 0, args->x));
-  return lurn__clamp(call->ctx, args->x, args->min_val, args->max_val, &call->out[0]);
+  LURN__TRY(lurn__clamp(call->ctx, args->x, args->min_val, args->max_val, y));
+  return lurn__give(call, *y);
 }
 
 static lurn_status hardtanh_backward(lurn__grad_call *grad) {

@@ -128,3 +128,47 @@ const lurn__op lurn__op_addmm = {
     .backward = addmm_backward,
     .doc = "beta input + alpha a b with a (n, k), b (k, m) and input broadcast to (n, m).\nWith beta 0 input does not "
            "count, NaN included. Float tensors of one dtype."};
+
+/* ---- lerp -------------------------------------------------------------------------------------------------- */
+
+enum { SAVED_START = 0, SAVED_END = 1, SAVED_SHARE = 2 };
+
+static lurn_status lerp_forward(lurn__call *call) {
+  const struct lurn__lerp_args *args = call->args;
+  lurn_ctx *ctx = call->ctx;
+  lurn_tensor **way = lurn__temp(&call->temps), **step = lurn__temp(&call->temps), **y = lurn__temp(&call->temps);
+  LURN__TRY(lurn__need_float(call, args->a, "a"));
+  LURN__TRY(lurn__save_in(call, SAVED_START, args->a));
+  LURN__TRY(lurn__save_in(call, SAVED_END, args->b));
+  LURN__TRY(lurn__save_in(call, SAVED_SHARE, args->weight));
+  lurn__shape both, shape;
+  if (!lurn__shape_broadcast(&args->a->shape, &args->b->shape, &both) ||
+      !lurn__shape_broadcast(&both, &args->weight->shape, &shape))
+    return lurn__op_fail(call, LURN_ESHAPE, "shapes %s, %s and %s do not broadcast", LURN__SHAPE(args->a),
+                         LURN__SHAPE(args->b), LURN__SHAPE(args->weight));
+  LURN__TRY(lurn__sub(ctx, args->b, args->a, way));
+  LURN__TRY(lurn__mul(ctx, *way, args->weight, step));
+  LURN__TRY(lurn__add(ctx, args->a, *step, y));
+  return lurn__give(call, *y);
+}
+
+static lurn_status lerp_backward(lurn__grad_call *grad) {
+  lurn_ctx *ctx = grad->ctx;
+  lurn__temps *temps = &grad->temps;
+  lurn_tensor *gy = grad->grad_out[0], **gb = lurn__temp(temps), **ga = lurn__temp(temps), **way = lurn__temp(temps),
+              **gw = lurn__temp(temps);
+  LURN__TRY(lurn__mul(ctx, gy, grad->saved[SAVED_SHARE], gb));
+  if (grad->need[0]) {
+    LURN__TRY(lurn__sub(ctx, gy, *gb, ga));
+    LURN__TRY(lurn__sum_to(ctx, *ga, &grad->in[0], &grad->grad_in[0]));
+  }
+  if (grad->need[1]) LURN__TRY(lurn__sum_to(ctx, *gb, &grad->in[1], &grad->grad_in[1]));
+  if (!grad->need[2]) return LURN_OK;
+  LURN__TRY(lurn__sub(ctx, grad->saved[SAVED_END], grad->saved[SAVED_START], way));
+  LURN__TRY(lurn__mul(ctx, gy, *way, gw));
+  return lurn__sum_to(ctx, *gw, &grad->in[2], &grad->grad_in[2]);
+}
+
+const lurn__op lurn__op_lerp = {.forward = lerp_forward,
+                                .backward = lerp_backward,
+                                .doc = "a + weight (b - a), elementwise.\nAll three broadcast. a is a float tensor."};

@@ -1,4 +1,6 @@
-/* Comparisons and logic: results are bool, none is differentiable. */
+/* Comparisons and logic: results are bool, none is differentiable.  In place the target keeps its dtype: 1 and 0. */
+#include <math.h>
+
 #include "ops/loop.h"
 
 static lurn_status run_binary(lurn__call *call, lurn__binary_fn *fn, lurn_tensor *a, lurn_tensor *b, lurn_dtype dtype) {
@@ -23,6 +25,9 @@ static bool is_too_large(const lurn_tensor *number, lurn_dtype dtype) {
   return lurn__load_int(dtype, &held) != value;
 }
 
+/* In place into anything but bools a second run makes the bools, to be converted. */
+static bool needs_detour(const lurn__call *call) { return call->inplace && call->in[0]->dtype != LURN_BOOL; }
+
 static lurn_status compare(lurn__call *call, lurn__compare kind, lurn_tensor *a, lurn_tensor *b) {
   lurn_dtype dtype = lurn__common_dtype(a, b);
   if (is_too_large(a, dtype) || is_too_large(b, dtype)) dtype = LURN_INT64;
@@ -32,6 +37,11 @@ static lurn_status compare(lurn__call *call, lurn__compare kind, lurn_tensor *a,
 #define COMPARISON(name, NAME, formula)                                                                                \
   static lurn_status name##_forward(lurn__call *call) {                                                                \
     const struct lurn__##name##_args *args = call->args;                                                               \
+    lurn_tensor **flags = lurn__temp(&call->temps);                                                                    \
+    if (needs_detour(call)) {                                                                                          \
+      LURN__TRY(lurn__##name(call->ctx, args->a, args->b, flags));                                                     \
+      return lurn__give(call, *flags);                                                                                 \
+    }                                                                                                                  \
     return compare(call, LURN__COMPARE_##NAME, args->a, args->b);                                                      \
   }                                                                                                                    \
   const lurn__op lurn__op_##name = {                                                                                   \
@@ -52,23 +62,21 @@ static lurn_status logical(lurn__call *call, lurn__logical kind, lurn_tensor *a,
   return run_binary(call, lurn__kernels_of(call->ctx)->elementwise->logical[kind], a, b, LURN_BOOL);
 }
 
-static lurn_status logical_and_forward(lurn__call *call) {
-  const struct lurn__logical_and_args *args = call->args;
-  return logical(call, LURN__LOGICAL_AND, args->a, args->b);
-}
+#define LOGIC(name, NAME, formula)                                                                                     \
+  static lurn_status name##_forward(lurn__call *call) {                                                                \
+    const struct lurn__##name##_args *args = call->args;                                                               \
+    lurn_tensor **flags = lurn__temp(&call->temps);                                                                    \
+    if (!needs_detour(call)) return logical(call, LURN__LOGICAL_##NAME, args->a, args->b);                             \
+    LURN__TRY(lurn__##name(call->ctx, args->a, args->b, flags));                                                       \
+    return lurn__give(call, *flags);                                                                                   \
+  }                                                                                                                    \
+  const lurn__op lurn__op_##name = {                                                                                   \
+      .forward = name##_forward,                                                                                       \
+      .doc = formula ", elementwise, as bool.\nAnything but 0 counts as true; shapes broadcast as in NumPy."}
 
-const lurn__op lurn__op_logical_and = {.forward = logical_and_forward,
-                                       .doc = "a and b, elementwise, as bool.\nAnything but 0 counts as true; shapes "
-                                              "broadcast as in NumPy."};
-
-static lurn_status logical_or_forward(lurn__call *call) {
-  const struct lurn__logical_or_args *args = call->args;
-  return logical(call, LURN__LOGICAL_OR, args->a, args->b);
-}
-
-const lurn__op lurn__op_logical_or = {.forward = logical_or_forward,
-                                      .doc = "a or b, elementwise, as bool.\nAnything but 0 counts as true; shapes "
-                                             "broadcast as in NumPy."};
+LOGIC(logical_and, AND, "a and b");
+LOGIC(logical_or, OR, "a or b");
+LOGIC(logical_xor, XOR, "Either a or b but not both");
 
 /* ---- Tests of one tensor ----------------------------------------------------------------------------------- */
 
@@ -83,6 +91,11 @@ static lurn_status run_test(lurn__call *call, lurn__unary kind, lurn_tensor *x, 
 
 static lurn_status logical_not_forward(lurn__call *call) {
   const struct lurn__logical_not_args *args = call->args;
+  lurn_tensor **flags = lurn__temp(&call->temps);
+  if (needs_detour(call)) {
+    LURN__TRY(lurn__logical_not(call->ctx, args->a, flags));
+    return lurn__give(call, *flags);
+  }
   return run_test(call, LURN__UNARY_LOGICAL_NOT, args->a, args->a->dtype);
 }
 
@@ -106,3 +119,15 @@ static lurn_status isfinite_forward(lurn__call *call) {
 
 const lurn__op lurn__op_isfinite = {.forward = isfinite_forward,
                                     .doc = "Whether a is neither NaN nor infinite, elementwise, as bool."};
+
+static lurn_status isinf_forward(lurn__call *call) {
+  lurn_tensor *a = ((const struct lurn__isinf_args *)call->args)->a, **size = lurn__temp(&call->temps),
+              **infinity = lurn__temp(&call->temps), **wide = lurn__temp(&call->temps);
+  LURN__TRY(lurn__to(call->ctx, a, float_of(a), wide));
+  LURN__TRY(lurn__abs(call->ctx, *wide, size));
+  LURN__TRY(lurn_scalar(call->ctx, (double)INFINITY, infinity));
+  return lurn__eq(call->ctx, *size, *infinity, &call->out[0]);
+}
+
+const lurn__op lurn__op_isinf = {.forward = isinf_forward,
+                                 .doc = "Whether a is infinite, of either sign, elementwise, as bool."};

@@ -126,17 +126,27 @@ static void run_clamp_grad(const void *arg, int64_t n, char *const *data, const 
   run->grad_fn(n, data[1], stride[1], data[2], stride[2], &run->low, &run->high, data[0], stride[0]);
 }
 
+static bool has_fraction(double v) { return isfinite(v) && v != trunc(v); }
+
+/* Limits with a fraction make floats of integers, which could not hold them. */
+static lurn_dtype clamp_dtype(const struct lurn__clamp_args *args) {
+  lurn_dtype dtype = args->x->dtype;
+  if (lurn_dtype_is_float(dtype) || dtype == LURN_BOOL) return dtype;
+  return has_fraction(args->min) || has_fraction(args->max) ? LURN_FLOAT32 : dtype;
+}
+
 static lurn_status clamp_forward(lurn__call *call) {
   const struct lurn__clamp_args *args = call->args;
-  clamp_run run = {.fn = lurn__kernels_of(call->ctx)->elementwise->clamp[args->x->dtype]};
+  lurn_dtype dtype = clamp_dtype(args);
+  clamp_run run = {.fn = lurn__kernels_of(call->ctx)->elementwise->clamp[dtype]};
   if (run.fn == NULL) return lurn__op_fail(call, LURN_EDTYPE, "not defined for %s", lurn_dtype_name(args->x->dtype));
   if (isnan(args->min) || isnan(args->max)) return lurn__op_fail(call, LURN_EVALUE, "a limit is NaN");
   lurn__loop loop;
   LURN__TRY(lurn__save_in(call, 0, args->x));
-  LURN__TRY(lurn__out(call, 0, args->x->dtype, &args->x->shape));
-  clamp_limits(&run, args->x->dtype, args->min, args->max);
+  LURN__TRY(lurn__out(call, 0, dtype, &args->x->shape));
+  clamp_limits(&run, dtype, args->min, args->max);
   lurn__loop_begin(&loop, call->out[0]);
-  LURN__TRY(lurn__loop_add(&loop, &call->temps, args->x, args->x->dtype));
+  LURN__TRY(lurn__loop_add(&loop, &call->temps, args->x, dtype));
   lurn__loop_run(call->ctx, &loop, run_clamp, &run);
   return LURN_OK;
 }
@@ -159,7 +169,7 @@ const lurn__op lurn__op_clamp = {
     .forward = clamp_forward,
     .backward = clamp_backward,
     .doc = "min(max(x, min), max), elementwise; NaN stays.\nGradient 0 where x lies outside; not "
-           "defined for bool."};
+           "defined for bool. Integers stay integers unless a limit has a fraction, which gives float32."};
 
 /* ---- where, masked_fill ------------------------------------------------------------------------------------ */
 

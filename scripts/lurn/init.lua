@@ -8,6 +8,7 @@ local source = debug.getinfo(1, "S").source
 core.library((source:gsub("init%.lua$", "")))
 
 require "lurn.tensor"
+require "lurn.arrange"
 require "lurn.autograd"
 
 ---@class lurn

@@ -31,8 +31,12 @@ local function check_options(options, who, known)
   if type(options) ~= "table" then
     core.raise(("%s: options: expected a table, got %s"):format(who, kind(options)))
   end
+  local is_known = {}
+  for _, name in ipairs(known) do is_known[name] = true end
   for name in pairs(options) do
-    if not known[name] then core.raise(("%s: there is no option %s"):format(who, tostring(name))) end
+    if not is_known[name] then
+      core.raise(("%s: there is no option %s; known are: %s"):format(who, tostring(name), table.concat(known, ", ")))
+    end
   end
   return options
 end
@@ -113,6 +117,7 @@ end
 
 --- The elements (long dimensions shortened), dtype and shape.
 function core.metatable.__tostring(t)
+  if core.is_freed(t) then return "[freed tensor]" end
   local plain = t:detach()
   if plain:numel() == 0 then return "{} " .. describe(t) end
   local rows, width = collect(plain)
@@ -264,7 +269,7 @@ for _, name in ipairs { "zeros", "ones", "rand", "randn" } do
   local make, who = core[name], name .. "_like"
   core[who] = function(t, options)
     check_tensor(t, who, "tensor")
-    options = check_options(options, who, { dtype = true, requires_grad = true })
+    options = check_options(options, who, { "dtype", "requires_grad" })
     return make(t.shape, { dtype = options.dtype or t.dtype, requires_grad = options.requires_grad })
   end
 end
@@ -300,7 +305,7 @@ core.equal = methods.equal
 function core.allclose(a, b, options)
   check_tensor(a, "allclose", "a")
   check_tensor(b, "allclose", "b")
-  options = check_options(options, "allclose", { rtol = true, atol = true, equal_nan = true })
+  options = check_options(options, "allclose", { "rtol", "atol", "equal_nan" })
   local rtol, atol = options.rtol or 1e-5, options.atol or 1e-8
   if not same_shape(a, b) then
     core.raise(("allclose: shapes %s and %s differ"):format(tostring(a.shape), tostring(b.shape)))
@@ -313,3 +318,5 @@ function core.allclose(a, b, options)
   end)
 end
 methods.allclose = core.allclose
+
+return { tensor = check_tensor, options = check_options, dim_of = dim_of }

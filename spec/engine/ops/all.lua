@@ -6,7 +6,7 @@ local elementwise = require "engine.ops.elementwise"
 local all = { cases = {}, elementwise = elementwise }
 
 for _, part in ipairs { "structure", "reduce", "products", "losses", "losses2", "recurrent", "more",
-  "indexing" } do
+  "indexing", "matrices" } do
   for name, case in pairs(require("engine.ops." .. part)) do all.cases[name] = case end
 end
 
@@ -14,7 +14,7 @@ end
 local function positive(random) return random(300, 201):abs() + 0.125 end
 
 for name, case in pairs(elementwise.unary) do
-  case.large = function(random) return { case.takes and positive(random) or random(300, 201) } end
+  case.large = case.large or function(random) return { case.takes and positive(random) or random(300, 201) } end
   all.cases[name] = case
 end
 for name, case in pairs(elementwise.binary) do

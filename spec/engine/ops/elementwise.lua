@@ -7,10 +7,14 @@
 -- smooth       which of them a gradient can be checked at by differences (default: all that `takes`)
 -- rtol         of float32, relative; a few units in the last place (6e-8 each) unless told otherwise
 
+local lurn = require "lurn"
+
 local function sign(x) return x > 0 and 1 or x < 0 and -1 or 0 end
 
 local function floor(x) return math.type(x) == "integer" and x or math.floor(x) + 0.0 end
 local function ceil(x) return math.type(x) == "integer" and x or math.ceil(x) + 0.0 end
+
+local function trunc(x) return math.type(x) == "integer" and x or (x < 0 and math.ceil(x) or math.floor(x)) + 0.0 end
 
 local function round(x)
   if math.type(x) == "integer" then return x end
@@ -19,19 +23,22 @@ local function round(x)
   return below % 2 == 0 and below or below + 1
 end
 
--- Abramowitz and Stegun 7.1.5, the series of erf: enough terms for |x| < 5.
+-- Abramowitz and Stegun 7.1.6, a series of erf without cancellation: enough terms for |x| < 6.
 local function erf(x)
-  if math.abs(x) > 5 then return sign(x) end
+  if math.abs(x) > 6 then return sign(x) end
   local term, sum = x, x
-  for n = 1, 120 do
-    term = -term * x * x / n
-    sum = sum + term / (2 * n + 1)
+  for n = 1, 200 do
+    term = term * 2 * x * x / (2 * n + 1)
+    sum = sum + term
   end
-  return 2 / math.sqrt(math.pi) * sum
+  return 2 / math.sqrt(math.pi) * math.exp(-x * x) * sum
 end
 
 local function sigmoid(x) return 1 / (1 + math.exp(-x)) end
 local function tanh(x) return 1 - 2 / (math.exp(2 * x) + 1) end
+local function within_one(x) return math.abs(x) <= 1 end
+local function below_one(x) return math.abs(x) < 1 end
+local function angles(random) return { random(300, 201):tanh() * 0.99 } end
 local function positive(x) return x > 0 end
 local function not_zero(x) return x ~= 0 end
 local function not_whole(x) return x ~= math.floor(x) end
@@ -75,6 +82,20 @@ local unary = {
     bools = "bool" },
   isnan = { of = function(x) return x ~= x end, result = "bool", integers = "bool", bools = "bool" },
   isfinite = { of = function() return true end, result = "bool", integers = "bool", bools = "bool" },
+  tan = { of = math.tan, integers = "float32", bools = "float32" },
+  asin = { of = math.asin, integers = "float32", bools = "float32", takes = within_one, smooth = below_one,
+    large = angles },
+  acos = { of = math.acos, integers = "float32", bools = "float32", takes = within_one, smooth = below_one,
+    large = angles },
+  atan = { of = function(x) return math.atan(x) end, integers = "float32", bools = "float32" },
+  sinh = { of = function(x) return (math.exp(x) - math.exp(-x)) / 2 end, integers = "float32", bools = "float32" },
+  cosh = { of = function(x) return (math.exp(x) + math.exp(-x)) / 2 end, integers = "float32", bools = "float32" },
+  erf = { of = erf, integers = "float32", bools = "float32" },
+  exp2 = { of = function(x) return 2.0 ^ x end, integers = "float32", bools = "float32" },
+  log2 = { of = function(x) return math.log(x, 2) end, integers = "float32", bools = "float32", takes = positive },
+  log10 = { of = function(x) return math.log(x, 10) end, integers = "float32", bools = "float32", takes = positive },
+  trunc = { of = trunc, integers = "same", bools = false, smooth = not_whole },
+  isinf = { of = function() return false end, result = "bool", integers = "bool", bools = "bool" },
   clone = { of = function(x) return x end, integers = "same", bools = "same" },
   contiguous = { of = function(x) return x end, integers = "same", bools = "same" },
 }
@@ -101,14 +122,21 @@ local binary = {
   floor_divide = { of = function(x, y) return x // y end, integers = "same", bools = false,
     takes = function(_, y) return y ~= 0 end,
     smooth = function(x, y) return not_whole(x / y) end },
+  atan2 = { of = math.atan, integers = "float32", takes = function(x, y) return x ~= 0 or y ~= 0 end,
+    smooth = function(x) return x ~= 0 end },
   eq = comparison(function(x, y) return x == y end),
   ne = comparison(function(x, y) return x ~= y end),
   lt = comparison(function(x, y) return x < y end),
   le = comparison(function(x, y) return x <= y end),
   gt = comparison(function(x, y) return x > y end),
   ge = comparison(function(x, y) return x >= y end),
-  logical_and = { of = both, result = "bool", integers = "bool", bools = "bool", tensors_only = true },
-  logical_or = { of = either, result = "bool", integers = "bool", bools = "bool", tensors_only = true },
+  logical_and = { of = both, result = "bool", integers = "bool", bools = "bool", tensors_only = true,
+    rest = { lurn.ones(3) } },
+  logical_or = { of = either, result = "bool", integers = "bool", bools = "bool", tensors_only = true,
+    rest = { lurn.ones(3) } },
+  logical_xor = { of = function(x, y) return both(x, x) ~= both(y, y) end, result = "bool", integers = "bool",
+    bools = "bool", tensors_only = true,
+    rest = { lurn.ones(3) } },
 }
 
 return { unary = unary, binary = binary }

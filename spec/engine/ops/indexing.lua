@@ -25,9 +25,10 @@ local function sources_for(name)
     { { x34, 2, ids { 1, 2 }, lurn.ones(3, 1) }, name .. ": source has shape (3, 1); expected (3, 2)" }
 end
 
--- A row of the same for a matrix and for each of its rows.
+-- A row of the same for each row of a matrix, or for a vector.
 local function along_last(x, row)
-  return x.ndim == 1 and ids(row) or ids { row, row }
+  if x.ndim == 1 then return ids(row) end
+  return ids(row):expand(x.shape[1], #row)
 end
 
 return {
@@ -126,7 +127,9 @@ return {
     end,
   },
   index_copy = {
-    rest = function(x) return { -1, ids { 3, 1 }, lurn.ones(x.ndim == 1 and { 2 } or { 2, 2 }, { dtype = x.dtype }) } end,
+    rest = function(x)
+      return { -1, ids { 3, 1 }, lurn.ones(x.ndim == 1 and { 2 } or { x.shape[1], 2 }, { dtype = x.dtype }) }
+    end,
     samples = {
       { "all", function(T) return { T { 0, 0, 1 }, 1, ids { 1, 3 }, T { 1, 0 } }, { 1, 0, 0 } end },
       { "numbers", function(T) return { T(grid):t(), -1, ids { 2 }, T { { 7 }, { 8 }, { 9 } } },
@@ -156,7 +159,7 @@ return {
   },
   index_add = {
     rest = function(x)
-      return { -1, ids { 3, 1 }, lurn.ones(x.ndim == 1 and { 2 } or { 2, 2 }, { dtype = x.dtype }), 2 }
+      return { -1, ids { 3, 1 }, lurn.ones(x.ndim == 1 and { 2 } or { x.shape[1], 2 }, { dtype = x.dtype }), 2 }
     end,
     samples = {
       { "all", function(T) return { T { 0, 0, 1 }, 1, ids { 1, 2 }, T { 1, 0 } }, { 1, 0, 1 } end },

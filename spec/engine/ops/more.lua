@@ -22,6 +22,7 @@ local function large_dim(random32) return { random32(130, 40, 3), 2 } end
 
 return {
   elu = {
+    rest = {},
     samples = {
       { "floats", function(T) return { T { -1, 0, 2, -inf, nan } }, { math.exp(-1) - 1, 0, 2, -1, nan } end },
       { "floats", function(T) return { T { { -1 }, { 2 } }:t(), { alpha = 0.5 } },
@@ -32,6 +33,7 @@ return {
     large = large,
   },
   leaky_relu = {
+    rest = {},
     samples = {
       { "floats", function(T) return { T { -1, 0, 2, -inf, nan } }, { -0.01, 0, 2, -inf, nan } end },
       { "floats", function(T) return { T { { -1 }, { 2 } }:t(), 0.5 }, { { -0.5, 2 } } end },
@@ -42,6 +44,7 @@ return {
     large = large,
   },
   hardtanh = {
+    rest = {},
     samples = {
       { "floats", function(T) return { T { -3, 0.5, 2, nan } }, { -1, 0.5, 1, nan } end },
       { "floats", function(T) return { T { -3, 0.5, 2 }, 0, 6 }, { 0, 0.5, 2 } end },
@@ -54,6 +57,7 @@ return {
   },
 
   cumsum = {
+    rest = { -1 },
     samples = {
       { "all", function(T) return { T { 1, 0, 1, 1 }, 1 }, { 1, 1, 2, 3 } end, to_int64 },
       { "numbers", function(T) return { T(grid), 1 }, { { 1, 5, 3 }, { 5, 7, 9 } } end, to_int64 },
@@ -67,6 +71,7 @@ return {
     large = large_dim,
   },
   cumprod = {
+    rest = { -1 },
     samples = {
       { "all", function(T) return { T { 1, 1, 0, 1 }, 1 }, { 1, 1, 0, 0 } end, to_int64 },
       { "numbers", function(T) return { T(grid), 2 }, { { 1, 5, 15 }, { 4, 8, 48 } } end, to_int64 },

@@ -84,11 +84,13 @@ return {
       { "numbers", function(T) return { T { 1, 2, 3 }, { min = 2 } }, { 2, 2, 3 } end },
       { "numbers", function(T) return { T { 1, 2, 3 }, 3, 1 }, { 1, 1, 1 } end },
       { "floats", function(T) return { T { nan, math.huge, -math.huge }, -1, 1 }, { nan, 1, -1 } end },
+      { "numbers", function(T) return { T { 0, 2, 4 }, 1.5, 3 }, { 1.5, 2, 3 } end,
+        { int64 = "float32", int32 = "float32", uint8 = "float32" } },
     },
     errors = {
       { { x34, nan, 1 }, "clamp: a limit is NaN" },
       { { bools { true }, 0, 1 }, "clamp: not defined for bool" },
-      { { x34, { low = 1 } }, "clamp: there is no option low" },
+      { { x34, { low = 1 } }, "clamp: there is no option low; known are: min, max" },
     },
     grads = {
       { function(x) return x:clamp(-0.5, 0.5) end, f64 { -2, -0.4, 0.1, 0.45, 3 } },
