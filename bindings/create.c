@@ -52,10 +52,10 @@ static int64_t check_count(lua_State *L, int index, const char *who, const char 
 /* The engine's message under the name of the function that was called. */
 static lurn_status renamed(lurn_ctx *ctx, const char *who, lurn_status status) {
   char text[512];
-  const char *rest = strstr(lurn_error(ctx), ": ");
-  if (status == LURN_OK || rest == NULL) return status;
-  snprintf(text, sizeof text, "%s", rest);
-  return lurn_fail(ctx, status, "%s%s", who, text);
+  if (status == LURN_OK) return LURN_OK;
+  snprintf(text, sizeof text, "%s", lurn_error(ctx));
+  const char *rest = strncmp(text, "full: ", 6) == 0 ? text + 6 : strncmp(text, "empty: ", 7) == 0 ? text + 7 : text;
+  return lurn_fail(ctx, status, "%s: %s", who, rest);
 }
 
 /* ---- Constant -------------------------------------------------------------------------------------------- */
@@ -79,7 +79,7 @@ static int empty(lua_State *L) {
   int next, ndim = read_shape(L, 1, "empty", shape, &next);
   creation c = read_options(L, next, "empty");
   lurn_tensor **out = bind_new_tensor(L, self);
-  lurn_status status = lurn_empty(self->ctx, c.dtype, ndim, shape, out);
+  lurn_status status = renamed(self->ctx, "empty", lurn_empty(self->ctx, c.dtype, ndim, shape, out));
   return finish(L, &c, *out, status);
 }
 
@@ -102,7 +102,7 @@ static int full(lua_State *L) {
   double value = lua_isboolean(L, 2) ? lua_toboolean(L, 2) : bind_check_number(L, 2, "full", "value");
   creation c = read_options(L, 3, "full");
   lurn_tensor **out = bind_new_tensor(L, self);
-  lurn_status status = lurn_full(self->ctx, c.dtype, ndim, shape, value, out);
+  lurn_status status = renamed(self->ctx, "full", lurn_full(self->ctx, c.dtype, ndim, shape, value, out));
   if (status == LURN_OK && lua_isinteger(L, 2)) status = fill_integer(self->ctx, *out, lua_tointeger(L, 2));
   return finish(L, &c, *out, status);
 }

@@ -43,9 +43,6 @@ UNARY(log, LOG, "The natural logarithm of x, elementwise.");
 UNARY(log1p, LOG1P, "log(1 + x), elementwise, accurate near 0.");
 UNARY(tanh, TANH, "tanh(x), elementwise.");
 UNARY(sigmoid, SIGMOID, "1 / (1 + e^-x), elementwise.");
-UNARY(gelu, GELU,
-      "x Phi(x), elementwise, Phi the normal distribution function (Hendrycks and Gimpel 2016, exact form).");
-UNARY(softplus, SOFTPLUS, "log(1 + e^x), elementwise; x itself above 20.");
 UNARY(silu, SILU, "x sigmoid(x), elementwise.");
 UNARY(sin, SIN, "sin(x), elementwise, x in radians.");
 UNARY(cos, COS, "cos(x), elementwise, x in radians.");

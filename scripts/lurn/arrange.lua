@@ -136,6 +136,7 @@ end
 local function with_dtype(t, who, ...)
   check_tensor(t, who, "self")
   local args = table.pack(...)
+  while args.n > 0 and args[args.n] == nil do args.n = args.n - 1 end
   local last = args[args.n]
   if args.n > 0 and type(last) == "table" and #last == 0 and next(last) ~= nil then
     args[args.n] = { dtype = last.dtype or t.dtype, requires_grad = last.requires_grad }
@@ -167,7 +168,9 @@ function methods:new_empty(...) return core.empty(with_dtype(self, "new_empty", 
 ---@param value number|boolean
 ---@param options lurn.CreateOptions?
 ---@return lurn.Tensor
-function methods:new_full(shape, value, options) return core.full(with_dtype(self, "new_full", shape, value, options)) end
+function methods:new_full(shape, value, options)
+  return core.full(with_dtype(self, "new_full", shape, value, options))
+end
 
 --- lurn.tensor with x's dtype.
 ---@param value number|boolean|table

@@ -179,6 +179,20 @@ function methods:free() end
 ---@return boolean
 function core.is_tensor(value) end
 
+--- Whether t:free() was called.
+---@param t any
+---@return boolean
+function core.is_freed(t) end
+
+--- The sum of products that an equation describes: einsum("tnd,hd->tnh", a, b) multiplies a[t][n][d] b[h][d] and sums
+--- over what the output leaves out.  Letters name dimensions, one twice in a term is a diagonal, "..." stands for any
+--- others, which broadcast; without "->" the output is "..." and the letters that come once, in the order of the
+--- alphabet.  Of more than two operands the first two are multiplied first, then the next.
+---@param equation string
+---@param ... lurn.Tensor|lurn.Tensor[]
+---@return lurn.Tensor
+function core.einsum(equation, ...) end
+
 -- ---- Gradients --------------------------------------------------------------------------------
 
 --- Adds d self / d leaf to the .grad of every leaf that requires it.  Without a gradient, self has one element.

@@ -9,6 +9,8 @@ local core = require "lurn.core"
 ---@field requires_grad boolean may be assigned on a float leaf
 ---@field grad lurn.Tensor? accumulated gradient; may be assigned
 ---@field is_leaf boolean
+---@field T lurn.Tensor the transpose of a matrix; a view
+---@field mT lurn.Tensor the last two dimensions exchanged; a view
 ---@field maker string? name of the op that made it
 local methods = core.methods
 

@@ -195,7 +195,6 @@ describe("wrong arguments", function()
       function() return lurn.cat { x, gone } end,
       function() return #gone end,
       function() return -gone end,
-      function() return tostring(gone) end,
       function() gone:backward() end,
       function() lurn.grad(gone, x) end,
       function() x.grad = gone end,

@@ -519,6 +519,114 @@ def record_ops():
     return recording
 
 
+# ---- indexing, einsum and promotion ----------------------------------------------------------------------
+
+EINSUM_CASES = [
+    ("tnd,hd->tnh", (3, 2, 4), (5, 4)), ("ij,jk", (2, 3), (3, 4)), ("bij,bjk->bik", (2, 3, 4), (2, 4, 2)),
+    ("...ij,...kj->...ik", (2, 1, 3, 4), (3, 2, 4)), ("i,j->ij", (3,), (4,)), ("ij,ij->i", (3, 4), (3, 4)),
+    ("ii->i", (4, 4)), ("ii", (4, 4)), ("bii->b", (2, 3, 3)), ("ij->", (2, 3)), ("ba", (2, 3)), ("aB", (2, 3)),
+    ("i...->...", (3, 2, 2)), ("...", (2, 3)), ("ij,kj->ik", (2, 3), (4, 1)), ("ijk,jk->", (2, 3, 4), (3, 4)),
+    ("ab,bc,cd->ad", (2, 3), (3, 4), (4, 2)), ("ab,ab,b->a", (2, 3), (2, 3), (3,)), ("iji,j->i", (3, 2, 3), (2,)),
+    ("b...d,ed->b...e", (2, 3, 2, 4), (5, 4)), ("ij,k->ijk", (2, 3), (2,)), ("ijk,jil->kl", (2, 3, 4), (3, 2, 5)),
+]
+
+
+def record_einsum(recording):
+    seed("indexing", "einsum")
+    for number, (equation, *shapes) in enumerate(EINSUM_CASES):
+        leaves = {"abc"[i]: torch.randn(shape) for i, shape in enumerate(shapes)}
+        op_case(recording, "einsum_%d" % number, dict(op="einsum", equation=equation),
+                lambda **operands: torch.einsum(equation, *operands.values()), **leaves)
+
+
+def written(x, index, value):
+    y = x.clone()
+    y[index] = value
+    return y
+
+
+def record_indexing(recording):
+    """ids count from 0, masks are int64."""
+    seed("indexing", "index")
+    ids, other = torch.tensor([[2, 0], [1, 1]]), torch.tensor([3, 1])
+    mask, rows = torch.tensor([[1, 0, 1, 1], [0, 0, 1, 0], [1, 0, 0, 0]]), torch.tensor([1, 0, 1])
+    places = torch.tensor([[0, 2, 2], [1, 1, 0]])
+    x, y = (3, 4), (3, 4, 2)
+    for name, shape, value, constants, function in (
+            ("index", y, None, dict(ids=ids), lambda x, ids: x[ids]),
+            ("index_dim", y, None, dict(ids=ids), lambda x, ids: x[:, ids]),
+            ("index_pair", y, None, dict(ids=ids, other=other), lambda x, ids, other: x[ids, other]),
+            ("index_apart", y, None, dict(ids=ids, other=other), lambda x, ids, other: x[ids, :, other % 2]),
+            ("index_mask", y, None, dict(mask=mask), lambda x, mask: x[mask.bool()]),
+            ("index_rows", y, None, dict(mask=rows), lambda x, mask: x[mask.bool(), 1:3]),
+            ("put", y, (2, 4, 2), dict(ids=other % 3), lambda x, value, ids: written(x, ids, value)),
+            ("put_mask", y, (5, 2), dict(mask=mask), lambda x, value, mask: written(x, mask.bool(), value)),
+            ("put_rows", y, (4, 1), dict(mask=rows), lambda x, value, mask: written(x, mask.bool(), value)),
+            ("masked_select", y, None, dict(mask=rows[:2]), lambda x, mask: x.masked_select(mask.bool())),
+            ("index_add", x, (2, 4), dict(ids=ids[1]), lambda x, value, ids: x.index_add(0, ids, value, alpha=-2)),
+            ("index_copy", x, (3, 2), dict(ids=other), lambda x, value, ids: x.index_copy(1, ids, value)),
+            ("index_fill", x, None, dict(ids=other), lambda x, ids: x.index_fill(1, ids, 0.5)),
+            ("scatter", x, (2, 3), dict(ids=places), lambda x, value, ids: x.scatter(0, ids, value)),
+            ("scatter_add", x, (2, 3), dict(ids=places), lambda x, value, ids: x.scatter_add(1, ids, value)),
+            ("repeat_interleave", x, None, dict(ids=rows + 1), lambda x, ids: x.repeat_interleave(ids, 0))):
+        leaves = {"x": torch.randn(shape)}
+        if value is not None:
+            leaves["value"] = torch.randn(value)
+        op_case(recording, name, dict(op=name), function, constants, **leaves)
+
+
+def record_functions(recording):
+    seed("indexing", "functions")
+    for name in ("tan", "atan", "sinh", "cosh", "erf", "exp2", "trunc", "frac"):
+        op_case(recording, name, dict(op=name), getattr(torch, name), input=torch.randn(12))
+    for name in ("log2", "log10"):
+        op_case(recording, name, dict(op=name), getattr(torch, name), input=torch.rand(12) + 0.1)
+    for name in ("asin", "acos"):
+        op_case(recording, name, dict(op=name), getattr(torch, name), input=1.8 * torch.rand(12) - 0.9)
+    for name, function in (("atan2", torch.atan2), ("lerp", lambda input, other: torch.lerp(input, other, 0.3)),
+                           ("cosine_similarity", lambda input, other: F.cosine_similarity(input, other))):
+        op_case(recording, name, dict(op=name), function, input=torch.randn(3, 4), other=torch.randn(3, 4))
+    for name, function in (("tril", lambda input: input.tril(-1)), ("triu", lambda input: input.triu(1)),
+                           ("diagonal", lambda input: input.diagonal(1, 0, 2)), ("diff", lambda input: input.diff(2, 1)),
+                           ("median", lambda input: input.median(2)[0]), ("roll", lambda input: input.roll((1, -1), (0, 2))),
+                           ("pad", lambda input: F.pad(input, (1, 0, 2, 1), value=0.5))):
+        op_case(recording, name, dict(op=name), function, input=torch.randn(3, 4, 4))
+
+
+DTYPES = [torch.bool, torch.uint8, torch.int32, torch.int64, torch.float32, torch.float64]
+PAIRED = ["add", "sub", "mul", "div", "pow", "remainder", "floor_divide", "maximum", "minimum", "atan2", "eq", "where"]
+
+
+def promoted(op, a, b):
+    """Number of the result's dtype in DTYPES, or -1 when the two do not go together."""
+    try:
+        function = getattr(torch, op)
+        return DTYPES.index((function(torch.ones(2) > 0, a, b) if op == "where" else function(a, b)).dtype)
+    except RuntimeError:
+        return -1
+
+
+def record_promotion(recording):
+    """promotion.OP (form, left, right): both with a dimension, right without, left without; promotion.OP.number (kind, dtype):
+    beside an integer and a float."""
+    forms = [((2,), (2,)), ((2,), ()), ((), (2,))]
+    for op in PAIRED:
+        recording.put("promotion." + op, torch.tensor([[[
+            promoted(op, torch.ones(left, dtype=a), torch.ones(right, dtype=b)) for b in DTYPES] for a in DTYPES]
+            for left, right in forms]))
+        if op not in ("maximum", "minimum", "atan2", "where"):
+            recording.put("promotion.%s.number" % op, torch.tensor([
+                [promoted(op, torch.ones(2, dtype=a), number) for a in DTYPES] for number in (1, 1.5)]))
+
+
+def record_index():
+    recording = Recording("indexing", "einsum, reading and writing by index, and dtypes of two operands; all count from 0",
+                          tolerance=2e-5)
+    for record in (record_einsum, record_indexing, record_functions, record_promotion):
+        record(recording)
+    return recording
+
+
 # ---- learning rate schedulers ----------------------------------------------------------------------------
 
 SCHEDULER_STEPS = 30
@@ -568,7 +676,8 @@ def main():
     directory = sys.argv[1] if len(sys.argv) > 1 else os.path.dirname(os.path.abspath(__file__))
     torch.set_num_threads(1)
     for recording in (record_recurrent("RNN", RELU_CASES), record_recurrent("LSTM", PROJECTION_CASES),
-                      record_recurrent("GRU", []), record_optimizers(), record_lm(), record_ops(), record_schedulers()):
+                      record_recurrent("GRU", []), record_optimizers(), record_lm(), record_ops(), record_index(),
+                      record_schedulers()):
         assert all(math.isfinite(json.loads(recording.metadata[name])["deviation"]) for name in recording.cases)
         recording.write(directory)
 

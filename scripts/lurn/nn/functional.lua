@@ -13,6 +13,13 @@ functional.tanh = core.tanh
 functional.sigmoid = core.sigmoid
 functional.softplus = core.softplus
 functional.silu = core.silu
+functional.elu = core.elu
+functional.leaky_relu = core.leaky_relu
+functional.hardtanh = core.hardtanh
+---1 at the position that an id names, else 0, along a new last dimension; int64: one_hot(ids (...), classes).
+functional.one_hot = core.one_hot
+---cosine_similarity(a, b, {dim = 1, eps = 1e-8})
+functional.cosine_similarity = core.cosine_similarity
 ---softmax(x, dim)
 functional.softmax = core.softmax
 ---log_softmax(x, dim)
@@ -44,6 +51,26 @@ functional.binary_cross_entropy_with_logits = core.binary_cross_entropy_with_log
 ---stand in one dimension, all in turn. "mean" divides each loss by its target length first.
 ---Graves et al.: Connectionist temporal classification. ICML 2006.
 functional.ctc_loss = core.ctc_loss
+
+-- ---- Padding ----
+
+---x with elements of the value put around it: pairs {before, after} of sizes for the last dimension, the one before
+---it, and so on, one after another: pad(x (..., H, W), {left, right, top, bottom}, {value = 0}).
+---@param x lurn.Tensor
+---@param sizes integer[]
+---@param given? {value: number}
+---@return lurn.Tensor
+function functional.pad(x, sizes, given)
+  local value = options.read("pad", given, { { name = "value", kind = "number", default = 0 } }).value
+  if not core.is_tensor(x) then core.raise "pad: x: expected a tensor" end
+  if type(sizes) ~= "table" or #sizes % 2 ~= 0 or #sizes > 2 * x.ndim then
+    core.raise(("pad: expected a list of pairs for at most %d dimensions"):format(x.ndim))
+  end
+  for i = 1, #sizes, 2 do
+    if sizes[i] ~= 0 or sizes[i + 1] ~= 0 then x = core.pad(x, -(i + 1) // 2, sizes[i], sizes[i + 1], value) end
+  end
+  return x
+end
 
 -- ---- Embedding ----
 

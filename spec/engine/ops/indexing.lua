@@ -105,7 +105,8 @@ return {
     errors = {
       { { x34, 2, { ids { 5 } }, 1 }, "index_put: index 5; expected 1..4" },
       { { x34, 1, { lurn.ones(1) }, 1 }, "index_put: " .. wrong_ids },
-      { { x34, 1, { ids { 1, 2 } }, lurn.ones(3, 4) }, "index_put: source of shape (3, 4) does not broadcast to (2, 4)" },
+      { { x34, 1, { ids { 1, 2 } }, lurn.ones(3, 4) },
+        "index_put: source of shape (3, 4) does not broadcast to (2, 4)" },
       { { x34, 1, { bools { true, false, true } }, lurn.ones(3, 4) },
         "index_put: source of shape (3, 4) does not broadcast to (2, 4)" },
       { { x34, 1, { bools { true, false } }, 1 },
@@ -241,7 +242,8 @@ return {
       { "all", function(T) return { T { 0, 0, 1 }, 1, ids { 1, 2 }, T { 1, 0 } }, { 1, 0, 1 } end },
       { "numbers", function(T) return { T(grid), 2, ids { { 3, 3 }, { 1, 2 } }, T { { 1, 2 }, { 3, 4 } } },
         { { 1, 2, 6 }, { 7, 9, 6 } } end },
-      { "numbers", function(T) return { T(grid):t(), 2, ids { { 2 } }, T { { 7 } } }, { { 1, 11 }, { 2, 5 }, { 3, 6 } } end },
+      { "numbers", function(T) return { T(grid):t(), 2, ids { { 2 } }, T { { 7 } } },
+        { { 1, 11 }, { 2, 5 }, { 3, 6 } } end },
     },
     errors = {
       { { x34, 2, ids { { 5 } }, lurn.ones(1, 1) }, "scatter_add: index 5; expected 1..4" },

@@ -313,7 +313,7 @@ return {
     errors = errors_of("smooth_l1_loss", {
       { { x34, x34, { beta = -1 } }, "smooth_l1_loss: beta is -1; expected a finite number of at least 0" },
       { { x34, x34, { beta = inf } }, "smooth_l1_loss: beta is inf; expected a finite number of at least 0" },
-      { { x34, x34, { delta = 1 } }, "smooth_l1_loss: there is no option delta" },
+      { { x34, x34, { delta = 1 } }, "smooth_l1_loss: there is no option delta; known are: reduction, beta" },
     }),
     grads = with(grads_of(lurn.smooth_l1_loss), with(grads_of(lurn.smooth_l1_loss, { beta = 0.5 }),
       grads_of(lurn.smooth_l1_loss, { beta = 0 }))),

@@ -85,7 +85,8 @@ return {
       { { lurn.tensor(1) }, "diag: x has shape (); expected a vector or a matrix" },
       { { lurn.ones(2), math.mininteger }, "diag: the result is larger than memory can be" },
     },
-    grads = { { function(x) return x:diag(-1) ^ 2 end, random(3) }, { function(x) return x:diag(1) ^ 2 end, random(2, 3) } },
+    grads = { { function(x) return x:diag(-1) ^ 2 end, random(3) },
+      { function(x) return x:diag(1) ^ 2 end, random(2, 3) } },
     large = function(random32) return { random32(300, 200), -5 } end,
   },
   tril = triangle({

@@ -17,7 +17,7 @@ local function errors_of(name, more)
     { { x34, 3 }, bad_dim:format(name) },
     { { x34, 0 }, name .. ": dim is 0; dimensions count from 1, or from -1 at the end" },
     { { x34, { 1, -2 } }, name .. ": dimension 1 is named twice" },
-    { { x34, { dim = 1, keep = true } }, name .. ": there is no option keep" },
+    { { x34, { dim = 1, keep = true } }, name .. ": there is no option keep; known are: dim, keepdim" },
   }
   for _, e in ipairs(more or {}) do list[#list + 1] = e end
   return list
