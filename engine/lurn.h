@@ -250,10 +250,10 @@ LURN_API LURN_CHECKED lurn_status lurn_gradcheck(lurn_ctx *ctx, lurn_scalar_fn f
 
 /* Asked for by passing a record to lurn_rnn, lurn_lstm or lurn_gru.  Steps are in time order whatever the direction. */
 typedef enum lurn_record_field {
-  LURN_RECORD_GATES = 0,   /* after their nonlinearity: LSTM (T, N, 4H) i f g o, GRU (T, N, 3H) r z n, RNN (T, N, H) */
+  LURN_RECORD_GATES = 0,   /* after their nonlinearity (T, N, G H): LSTM i f g o, coupled f g o, GRU r z n, RNN h */
   LURN_RECORD_CELL,        /* LSTM: c_t (T, N, H) */
-  LURN_RECORD_HIDDEN,      /* h_t (T, N, H) */
-  LURN_RECORD_GRAD_HIDDEN, /* filled by backward: total gradient of h_t, from above and from later steps (T, N, H) */
+  LURN_RECORD_HIDDEN,      /* h_t (T, N, H), or as wide as its projection */
+  LURN_RECORD_GRAD_HIDDEN, /* filled by backward: total gradient of h_t, from above and from later steps, shaped as h_t */
   LURN_RECORD_GRAD_CELL,   /* LSTM: total gradient of c_t (T, N, H) */
   LURN_RECORD_FIELDS
 } lurn_record_field;

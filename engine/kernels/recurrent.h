@@ -9,6 +9,7 @@
 #ifndef LURN_KERNELS_RECURRENT_H
 #define LURN_KERNELS_RECURRENT_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 typedef enum lurn__nonlinearity { LURN__RNN_TANH = 0, LURN__RNN_RELU, LURN__RNN_SIGMOID } lurn__nonlinearity;
@@ -31,6 +32,21 @@ typedef struct lurn__cells {
   void (*lstm_backward)(int64_t n, int64_t h, const void *gates, const void *cell_before, const void *cell,
                         const void *dhidden, void *dcell, void *dcell_total, void *dgates);
 
+  /* LSTM with peepholes (Gers et al. 2002), with coupled input and forget gates (Greff et al. 2017), or with both:
+   *   i, f = s(... + w . cell_before)   g = tanh(...)   cell = f . cell_before + i . g
+   *   o = s(... + w . cell)   hidden = o . tanh(cell)
+   * each gate with a w of its own, peepholes (3h) in the order i f o; NULL means none.  Coupled, i is 1 - f: gates are (n, 3h),
+   * rows f g o, bias (3h) and peepholes (2h), f o.  Otherwise as lstm_forward. */
+  void (*lstm_variant_forward)(bool coupled, int64_t n, int64_t h, void *gates, const void *bias, const void *peepholes,
+                               const void *cell_before, void *cell, void *hidden);
+  /*   do = dhidden . tanh(cell) . o (1 - o)   D = dcell + dhidden . o . (1 - tanh(cell)^2) + do . w_o
+   *   di, dg as for lstm_backward; coupled, df = D . (cell_before - g) . f (1 - f) and i is 1 - f
+   * dcell: on return D . f + di . w_i + df . w_f.  hidden, unless that is NULL, is given hidden as forward gave it, to the bit.
+   * Otherwise as lstm_backward. */
+  void (*lstm_variant_backward)(bool coupled, int64_t n, int64_t h, const void *gates, const void *peepholes,
+                                const void *cell_before, const void *cell, const void *dhidden, void *dcell,
+                                void *dcell_total, void *dgates, void *hidden);
+
   /* GRU (PyTorch's: the reset gate applies after the product):
    *   r, z = s(...)   new = tanh(gates_n + r . recurrent)   hidden = (1 - z) . new + z . hidden_before
    * gates (n, 3h), rows r z n: on entry the sums of r and z, and for n the input's part alone; activated on return.
@@ -46,6 +62,9 @@ typedef struct lurn__cells {
 
   /* total (h) += the sum of n rows that lie stride elements apart, added in ascending order. */
   void (*add_rows)(int64_t n, int64_t h, const void *rows, int64_t stride, void *total);
+  /* total (h) += the sum of a . b over n rows, which lie so many elements apart, added in ascending order. */
+  void (*add_products)(int64_t n, int64_t h, const void *a, int64_t a_stride, const void *b, int64_t b_stride,
+                       void *total);
 } lurn__cells;
 
 typedef struct lurn__recurrent {

@@ -19,10 +19,12 @@
 #define LURN__E14(P, x, ...) P##x LURN__E13(P, __VA_ARGS__)
 #define LURN__E15(P, x, ...) P##x LURN__E14(P, __VA_ARGS__)
 #define LURN__E16(P, x, ...) P##x LURN__E15(P, __VA_ARGS__)
-#define LURN__PICK(a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, name, ...) name
+#define LURN__E17(P, x, ...) P##x LURN__E16(P, __VA_ARGS__)
+#define LURN__E18(P, x, ...) P##x LURN__E17(P, __VA_ARGS__)
+#define LURN__PICK(a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, q, r, name, ...) name
 #define LURN__EACH(P, ...)                                                                                             \
-  LURN__PICK(__VA_ARGS__, LURN__E16, LURN__E15, LURN__E14, LURN__E13, LURN__E12, LURN__E11, LURN__E10, LURN__E9,       \
-             LURN__E8, LURN__E7, LURN__E6, LURN__E5, LURN__E4, LURN__E3, LURN__E2, LURN__E1, )                         \
+  LURN__PICK(__VA_ARGS__, LURN__E18, LURN__E17, LURN__E16, LURN__E15, LURN__E14, LURN__E13, LURN__E12, LURN__E11,      \
+             LURN__E10, LURN__E9, LURN__E8, LURN__E7, LURN__E6, LURN__E5, LURN__E4, LURN__E3, LURN__E2, LURN__E1, )    \
   (P, __VA_ARGS__)
 
 /* A parameter in a prototype. */

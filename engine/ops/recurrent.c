@@ -22,7 +22,7 @@ static int64_t chunk_steps(const lurn__sequence *s) {
 }
 
 void lurn__sequence_init(lurn__sequence *s, lurn_ctx *ctx, const lurn__layer *layer, lurn_dtype dtype,
-                         const int64_t x_size[3], int64_t hidden) {
+                         const int64_t x_size[3], int64_t hidden, int64_t projection) {
   const lurn__recurrent *cells = lurn__kernels_of(ctx)->recurrent;
   *s = (lurn__sequence){.ctx = ctx,
                         .cell = layer->cell,
@@ -35,6 +35,8 @@ void lurn__sequence_init(lurn__sequence *s, lurn_ctx *ctx, const lurn__layer *la
                         .N = x_size[1],
                         .D = x_size[2],
                         .H = hidden,
+                        .P = projection > 0 ? projection : hidden,
+                        .projected = projection > 0,
                         .rows = layer->cell->gates * hidden,
                         .reverse = layer->reverse};
   s->split = layer->cell->has_recurrent ? s->rows - hidden : s->rows;
@@ -64,8 +66,9 @@ enum { FEW_UNITS = 4096 };
 /* By rows, threads need not meet.  But where the weights of all rows exceed a core's cache, or there are too few rows for all
  * threads (one costs as much as four), a step is cut by columns of the product, and each thread keeps its part of the weights. */
 void lurn__team_init(lurn__team *team, const lurn__sequence *s) {
-  double weights = (double)s->rows * (double)s->H, step = weights * (double)s->N;
-  double walk = (double)s->rows * (double)(s->D + s->H) * (double)s->N * (double)s->T;
+  double projection = s->projected ? (double)s->P * (double)s->H : 0;
+  double weights = (double)s->rows * (double)s->P + projection, step = weights * (double)s->N;
+  double walk = ((double)s->rows * (double)s->D + weights) * (double)s->N * (double)s->T;
   int64_t threads = s->ctx->num_threads, tasks = s->N / 2 < threads ? s->N / 2 : threads;
   *team = (lurn__team){.s = s, .threads = 1, .tasks = 1};
   if (threads == 1 || walk < SMALL_WALK) return;

@@ -18,10 +18,12 @@ typedef struct lurn__step {
   lurn__nonlinearity f; /* RNN */
   int64_t n, h;
   const void *bias;
-  void *gates;     /* the sums, then the activated gates */
-  void *recurrent; /* GRU: the hidden part of n */
+  void *gates;           /* the sums, then the activated gates */
+  void *recurrent;       /* GRU: the hidden part of n */
+  const void *peepholes; /* LSTM variants, or NULL */
   const void *hidden_before, *cell_before;
-  void *hidden, *cell;
+  void *hidden,
+      *cell; /* hidden, and dhidden, before a projection; the former hidden state, after it, is not for the cell */
   void *dhidden, *dcell, *dcell_total, *dgates, *drecurrent; /* backward only */
 } lurn__step;
 
@@ -32,6 +34,8 @@ typedef struct lurn__cell {
   bool keeps_gates;   /* backward needs the activated gates */
   bool has_cell;      /* there is a cell state c: LSTM */
   bool has_recurrent; /* the last gate's recurrent part is kept apart from its input part: GRU */
+  bool
+      has_variants; /* there may be a projection and peepholes: its backward computes step.hidden where that is not NULL */
   lurn__step_fn *forward;
   /* Leaves in dhidden what reaches the former hidden state directly, where has_recurrent; else it may leave anything. */
   lurn__step_fn *backward;
@@ -39,7 +43,7 @@ typedef struct lurn__cell {
 
 /* ---- Layers ------------------------------------------------------------------------------------------------ */
 
-/* Positions of the inputs; c0 and lengths depend on the cell. */
+/* Positions of the inputs; those from c0 on are there where the cell has_cell. */
 enum {
   LURN__LAYER_X,
   LURN__LAYER_W_IH,
@@ -47,8 +51,14 @@ enum {
   LURN__LAYER_B_IH,
   LURN__LAYER_B_HH,
   LURN__LAYER_H0,
-  LURN__LAYER_C0
+  LURN__LAYER_C0,
+  LURN__LAYER_LENGTHS,
+  LURN__LAYER_W_HR,
+  LURN__LAYER_W_CI, /* the peepholes: gate k that sees the cell has its own from here */
+  LURN__LAYER_W_CF,
+  LURN__LAYER_W_CO
 };
+enum { LURN__PEEPHOLES = LURN__LAYER_W_CO - LURN__LAYER_W_CI + 1 };
 
 /* The arguments of an op.  Tensors are NULL when absent, and all of them in backward. */
 typedef struct lurn__layer {
@@ -57,6 +67,7 @@ typedef struct lurn__layer {
   bool reverse;
   lurn_record *record;
   lurn_tensor *x, *w_ih, *w_hh, *b_ih, *b_hh, *h0, *c0, *lengths;
+  lurn_tensor *w_hr, *peephole[LURN__PEEPHOLES]; /* of i, f and o */
 } lurn__layer;
 
 lurn_status lurn__layer_forward(lurn__call *call, const lurn__layer *layer);
@@ -72,10 +83,12 @@ enum {
   LURN__LAYER_SAVED_H0, /* NULL: zeros */
   LURN__LAYER_SAVED_C0,
   LURN__LAYER_SAVED_LENGTHS,
-  LURN__LAYER_SAVED_HIDDEN, /* (T, N, H): y, or with lengths the states that y hides */
+  LURN__LAYER_SAVED_HIDDEN, /* (T, N, P): y, or with lengths the states that y hides */
   LURN__LAYER_SAVED_CELL,   /* (T, N, H) */
   LURN__LAYER_SAVED_GATES,  /* (T, N, gates H) */
-  LURN__LAYER_SAVED_RECURRENT
+  LURN__LAYER_SAVED_RECURRENT,
+  LURN__LAYER_SAVED_W_HR,
+  LURN__LAYER_SAVED_PEEPHOLES /* as the cell takes them */
 };
 
 /* Sizes and kernels of a layer at work. */
@@ -88,9 +101,11 @@ typedef struct lurn__sequence {
   lurn_dtype dtype;
   int64_t width;      /* bytes of an element */
   int64_t T, N, D, H; /* time, batch, input, hidden */
-  int64_t rows;       /* of the weights: gates * H */
-  int64_t split;      /* rows of w_hh whose product adds to the input's; H less than rows where has_recurrent */
-  int64_t chunk;      /* steps taken together */
+  int64_t P;          /* columns of the hidden state: fewer than H where it is projected, or as many */
+  bool projected;
+  int64_t rows;  /* of the weights: gates * H */
+  int64_t split; /* rows of w_hh whose product adds to the input's; H less than rows where has_recurrent */
+  int64_t chunk; /* steps taken together */
   bool reverse;
   const int64_t *lengths; /* (N) or NULL */
 } lurn__sequence;
@@ -103,8 +118,14 @@ typedef struct lurn__track {
   const char *initial; /* (N, columns): before the first step, unless one_step */
 } lurn__track;
 
+/* projection: P, or 0 without one. */
 void lurn__sequence_init(lurn__sequence *s, lurn_ctx *ctx, const lurn__layer *layer, lurn_dtype dtype,
-                         const int64_t x_size[3], int64_t hidden);
+                         const int64_t x_size[3], int64_t hidden, int64_t projection);
+/* Which gate, counted from 0, sees the cell through the peephole of i, f or o; -1: none. */
+static inline int64_t lurn__peephole_gate(const lurn__cell *cell, int which) {
+  bool is_output = which == LURN__PEEPHOLES - 1;
+  return is_output ? cell->gates - 1 : cell->gates == 4 ? which : which - 1;
+}
 /* The i-th step taken is time t; the one before it, where i > 0, is time before. */
 static inline int64_t lurn__step_time(const lurn__sequence *s, int64_t i) { return s->reverse ? s->T - 1 - i : i; }
 static inline int64_t lurn__step_before(const lurn__sequence *s, int64_t i) { return lurn__step_time(s, i - 1); }

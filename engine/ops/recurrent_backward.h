@@ -8,7 +8,7 @@
 
 /* Gradients of the op's inputs; NULL where not wanted. */
 typedef struct lurn__layer_gradients {
-  char *x, *w_ih, *w_hh, *b_ih, *b_hh, *h0, *c0;
+  char *x, *w_ih, *w_hh, *b_ih, *b_hh, *h0, *c0, *w_hr, *peephole[LURN__PEEPHOLES];
 } lurn__layer_gradients;
 
 /* dw (rows, columns) += d^T . b over the n rows of a chunk from time t on, d (n, rows) being the gradients of the sums. */
@@ -25,26 +25,34 @@ enum { LURN__OUTER_INPUT, LURN__OUTER_HIDDEN, LURN__OUTER_FIRST, LURN__OUTERS };
 typedef struct lurn__backward {
   lurn__sequence s;
   lurn__team team;
-  lurn__weight w_ih, w_hh, w_recurrent;       /* (rows, D), (split, H), (rows - split, H) */
+  lurn__weight w_ih, w_hh, w_recurrent;       /* (rows, D), (split, P), (rows - split, P) */
+  lurn__weight w_hr;                          /* (P, H), where projected */
   lurn__track hidden, cell, gates, recurrent; /* as saved */
-  bool has_h0;
-  const char *x, *dy;                      /* (T, N, D), (T, N, H) or NULL */
-  char *dhidden, *dcell;                   /* (N, H): of the state after the step at hand, then of the one before */
-  char *dgates, *drecurrent;               /* (chunk, N, rows), (chunk, N, H): of the sums */
-  char *dhidden_total, *dcell_total;       /* (T, N, H): for a recording, or NULL */
-  int64_t start, count;                    /* steps of the chunk at hand */
+  bool has_h0, has_c0;
+  const char *peepholes;
+  const char *x, *dy;                /* (T, N, D), (T, N, P) or NULL */
+  char *dhidden, *dcell;             /* (N, P), (N, H): of the state after the step at hand, then of the one before */
+  char *dunprojected;                /* (N, H): of the hidden state before its projection */
+  char *projected, *unprojected;     /* (chunk, N, P), (chunk, N, H): gradients after, states before the projection */
+  char *dgates, *drecurrent;         /* (chunk, N, rows), (chunk, N, H): of the sums */
+  char *dhidden_total, *dcell_total; /* (T, N, P), (T, N, H): for a recording, or NULL */
+  int64_t start, count;              /* steps of the chunk at hand */
   lurn__outer_product outer[LURN__OUTERS]; /* with x, with the former hidden states, with the initial one */
+  lurn__outer_product projection;          /* of w_hr: with unprojected, which the recurrence makes */
   lurn__layer_gradients out;
 } lurn__backward;
 
-/* The gradients of the gates' sums, rows from `row` on, at time t of the chunk. */
-static inline char *lurn__dgates_at(const lurn__backward *r, int64_t t, int64_t row) {
+/* Rows from `row` on, at time t of the chunk, of an array (chunk, N, columns). */
+static inline char *lurn__chunk_at(const lurn__backward *r, char *data, int64_t columns, int64_t t, int64_t row) {
   int64_t low = lurn__chunk_time(&r->s, r->start, r->count);
-  return r->dgates + ((t - low) * r->s.N + row) * r->s.rows * r->s.width;
+  return data + ((t - low) * r->s.N + row) * columns * r->s.width;
+}
+/* The gradients of the gates' sums. */
+static inline char *lurn__dgates_at(const lurn__backward *r, int64_t t, int64_t row) {
+  return lurn__chunk_at(r, r->dgates, r->s.rows, t, row);
 }
 static inline char *lurn__drecurrent_at(const lurn__backward *r, int64_t t, int64_t row) {
-  int64_t low = lurn__chunk_time(&r->s, r->start, r->count);
-  return r->drecurrent + ((t - low) * r->s.N + row) * r->s.H * r->s.width;
+  return lurn__chunk_at(r, r->drecurrent, r->s.H, t, row);
 }
 
 /* Memory for lurn__chunk_prepare and _products, from temps. */

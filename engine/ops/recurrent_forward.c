@@ -40,8 +40,26 @@ static lurn_status check_lengths(lurn__call *call, const lurn_tensor *lengths, i
   return LURN_OK;
 }
 
+/* What a layer may have besides: P, or 0 without a projection. */
+static lurn_status check_variants(lurn__call *call, const lurn__layer *layer, int64_t H, int64_t *projection) {
+  static const char *const names[] = {"w_ci", "w_cf", "w_co"};
+  const lurn_tensor *w_hr = layer->w_hr;
+  if (w_hr && (w_hr->shape.ndim != 2 || w_hr->shape.size[0] < 1 || w_hr->shape.size[1] != H))
+    return lurn__op_fail(call, LURN_ESHAPE, "w_hr has shape %s, expected (P, %lld): the projection's size, hidden",
+                         LURN__SHAPE(w_hr), (long long)H);
+  if (w_hr) LURN__TRY(expect(call, layer, w_hr, "w_hr", w_hr->shape.size[0], H));
+  for (int k = 0; k < LURN__PEEPHOLES; k++) {
+    if (layer->peephole[k] && lurn__peephole_gate(layer->cell, k) < 0)
+      return lurn__op_fail(call, LURN_EVALUE, "%s is given, but there is no input gate when gates are coupled",
+                           names[k]);
+    LURN__TRY(expect(call, layer, layer->peephole[k], names[k], H, -1));
+  }
+  *projection = w_hr ? w_hr->shape.size[0] : 0;
+  return LURN_OK;
+}
+
 /* Shapes and dtypes of all inputs; H from w_ih. */
-static lurn_status check(lurn__call *call, const lurn__layer *layer, int64_t *hidden) {
+static lurn_status check(lurn__call *call, const lurn__layer *layer, int64_t *hidden, int64_t *projection) {
   const lurn_tensor *x = layer->x, *w_ih = layer->w_ih;
   int64_t gates = layer->cell->gates;
   LURN__TRY(lurn__need_float(call, x, "x"));
@@ -52,15 +70,17 @@ static lurn_status check(lurn__call *call, const lurn__layer *layer, int64_t *hi
   if (w_ih->shape.ndim != 2 || w_ih->shape.size[0] < gates || w_ih->shape.size[0] % gates != 0)
     return lurn__op_fail(call, LURN_ESHAPE, "w_ih has shape %s, expected (%lld * hidden, %lld)", LURN__SHAPE(w_ih),
                          (long long)gates, (long long)D);
-  int64_t rows = w_ih->shape.size[0], H = rows / gates;
+  int64_t rows = w_ih->shape.size[0], H = rows / gates, P;
   LURN__TRY(expect(call, layer, w_ih, "w_ih", rows, D));
-  LURN__TRY(expect(call, layer, layer->w_hh, "w_hh", rows, H));
+  LURN__TRY(check_variants(call, layer, H, projection));
+  P = *projection > 0 ? *projection : H;
+  LURN__TRY(expect(call, layer, layer->w_hh, "w_hh", rows, P));
   LURN__TRY(expect(call, layer, layer->b_ih, "b_ih", rows, -1));
   LURN__TRY(expect(call, layer, layer->b_hh, "b_hh", rows, -1));
-  LURN__TRY(expect(call, layer, layer->h0, "h0", N, H));
+  LURN__TRY(expect(call, layer, layer->h0, "h0", N, P));
   LURN__TRY(expect(call, layer, layer->c0, "c0", N, H));
   if (layer->lengths != NULL) LURN__TRY(check_lengths(call, layer->lengths, T, N));
-  if (((double)rows + (double)D) * ((double)D + (double)H + 64) > 0x1p56)
+  if (((double)rows + (double)D + (double)P) * ((double)D + (double)H + (double)P + 64) > 0x1p56)
     return lurn__op_fail(call, LURN_ENOMEM, "out of memory: the packed weights are too large");
   *hidden = H;
   return LURN_OK;
@@ -71,11 +91,14 @@ static lurn_status check(lurn__call *call, const lurn__layer *layer, int64_t *hi
 typedef struct forward_run {
   lurn__sequence s;
   lurn__team team;
-  lurn__weight w_ih, w_hh, w_recurrent; /* transposes: (D, rows), (H, split), (H, rows - split) */
+  lurn__weight w_ih, w_hh, w_recurrent; /* transposes: (D, rows), (P, split), (P, rows - split) */
+  lurn__weight w_hr;                    /* (H, P), where projected */
   const char *x, *h0;                   /* contiguous; h0 NULL when it is zero */
+  const char *peepholes;                /* or NULL */
   char *bias;
   lurn__track hidden, cell, recurrent;
-  char *y; /* (T, N, H); the hidden track itself without lengths */
+  lurn__track unprojected; /* the hidden state before its projection, of one step */
+  char *y;                 /* (T, N, P); the hidden track itself without lengths */
   char *gates;
   bool keeps_gates; /* gates holds all steps, else those of one chunk */
 } forward_run;
@@ -108,23 +131,25 @@ static void multiply_chunk(const forward_run *r, int thread, int64_t i, int64_t 
 static void take_step(const forward_run *r, int thread, int64_t i, int64_t low, int64_t from, int64_t to) {
   const lurn__sequence *s = &r->s;
   int64_t t = lurn__step_time(s, i), n = to - from;
-  lurn__step step = {.f = s->f, .n = n, .h = s->H, .bias = r->bias};
+  const char *before = lurn__track_before(s, &r->hidden, i, from);
+  char *hidden = lurn__track_at(s, &r->hidden, t, from);
+  lurn__step step = {.f = s->f, .n = n, .h = s->H, .bias = r->bias, .peepholes = r->peepholes};
   step.gates = gates_at(r, t, low, from);
-  step.hidden = lurn__track_at(s, &r->hidden, t, from);
-  step.hidden_before = lurn__track_before(s, &r->hidden, i, from);
+  step.hidden = s->projected ? lurn__track_at(s, &r->unprojected, t, from) : hidden;
+  step.hidden_before = s->projected ? NULL : before;
   if (s->cell->has_cell) {
     step.cell = lurn__track_at(s, &r->cell, t, from);
     step.cell_before = lurn__track_before(s, &r->cell, i, from);
   }
   bool zero = i == 0 && r->h0 == NULL;
-  if (!zero) lurn__weight_product(&r->team, thread, &r->w_hh, n, step.hidden_before, s->H, step.gates, s->rows, true);
+  if (!zero) lurn__weight_product(&r->team, thread, &r->w_hh, n, before, s->P, step.gates, s->rows, true);
   if (s->cell->has_recurrent) {
     step.recurrent = lurn__track_at(s, &r->recurrent, t, from);
     if (zero) memset(step.recurrent, 0, (size_t)(n * s->H * s->width));
-    else
-      lurn__weight_product(&r->team, thread, &r->w_recurrent, n, step.hidden_before, s->H, step.recurrent, s->H, false);
+    else lurn__weight_product(&r->team, thread, &r->w_recurrent, n, before, s->P, step.recurrent, s->H, false);
   }
   lurn__run_step(&r->team, s->cell->forward, &step);
+  if (s->projected) lurn__weight_product(&r->team, thread, &r->w_hr, n, step.hidden, s->H, hidden, s->P, false);
 }
 
 /* Rows of a track stay as they were. */
@@ -138,9 +163,9 @@ static void carry(const lurn__sequence *s, const lurn__track *track, int64_t i, 
 static void finish_step(const forward_run *r, int64_t i, int64_t low, int64_t first, int64_t last) {
   const lurn__sequence *s = &r->s;
   int64_t t = lurn__step_time(s, i);
-  size_t bytes = (size_t)(s->H * s->width);
+  size_t bytes = (size_t)(s->P * s->width);
   for (int64_t row = first; row < last; row++) {
-    char *y = r->y + (t * s->N + row) * s->H * s->width;
+    char *y = r->y + (t * s->N + row) * s->P * s->width;
     if (lurn__row_active(s, t, row)) {
       memcpy(y, lurn__track_at(s, &r->hidden, t, row), bytes);
       continue;
@@ -149,7 +174,7 @@ static void finish_step(const forward_run *r, int64_t i, int64_t low, int64_t fi
     carry(s, &r->hidden, i, row);
     if (s->cell->has_cell) carry(s, &r->cell, i, row);
     if (r->keeps_gates) memset(gates_at(r, t, low, row), 0, (size_t)(s->rows * s->width));
-    if (s->cell->has_recurrent) memset(lurn__track_at(s, &r->recurrent, t, row), 0, bytes);
+    if (s->cell->has_recurrent) memset(lurn__track_at(s, &r->recurrent, t, row), 0, (size_t)(s->H * s->width));
   }
 }
 
@@ -194,6 +219,7 @@ static lurn_status lay_out(lurn__call *call, lurn__layer *layer) {
   LURN__TRY(contiguous(call, layer->b_hh, dtype, &layer->b_hh));
   LURN__TRY(contiguous(call, layer->h0, dtype, &layer->h0));
   LURN__TRY(contiguous(call, layer->c0, dtype, &layer->c0));
+  for (int k = 0; k < LURN__PEEPHOLES; k++) LURN__TRY(contiguous(call, layer->peephole[k], dtype, &layer->peephole[k]));
   return contiguous(call, layer->lengths, LURN_INT64, &layer->lengths);
 }
 
@@ -210,21 +236,42 @@ static lurn_status kept(lurn__call *call, const lurn__sequence *s, int64_t colum
 /* What forward computes besides its outputs, where it is kept for backward or a recording. */
 typedef struct keepsakes {
   lurn_tensor *hidden, *cell, *gates, *recurrent; /* hidden: y without lengths */
+  lurn_tensor *peepholes;
 } keepsakes;
 
+/* The peepholes as the cell takes them: one row of h for each gate that sees it.  Absent ones are zero; NULL when all are. */
+static lurn_status gather_peepholes(lurn__call *call, const lurn__layer *layer, const lurn__sequence *s,
+                                    lurn_tensor **out) {
+  lurn__shape shape = {.ndim = 2, .size = {s->cell->gates - 1, s->H}};
+  size_t bytes = (size_t)(s->H * s->width);
+  *out = NULL;
+  if (!layer->peephole[0] && !layer->peephole[1] && !layer->peephole[2]) return LURN_OK;
+  lurn_tensor **slot = lurn__temp(&call->temps);
+  LURN__TRY(lurn__tensor_new(call->ctx, s->dtype, &shape, slot));
+  *out = *slot;
+  char *row = lurn__tensor_ptr(*out);
+  for (int k = 0; k < LURN__PEEPHOLES; k++) {
+    if (lurn__peephole_gate(s->cell, k) < 0) continue;
+    if (layer->peephole[k]) memcpy(row, lurn__tensor_ptr(layer->peephole[k]), bytes);
+    else memset(row, 0, bytes);
+    row += bytes;
+  }
+  return LURN_OK;
+}
+
 static lurn_status make_outputs(lurn__call *call, const lurn__layer *layer, const lurn__sequence *s, keepsakes *keep) {
-  lurn__shape state = {.ndim = 2, .size = {s->N, s->H}}, y;
+  lurn__shape hidden = {.ndim = 2, .size = {s->N, s->P}}, cell = {.ndim = 2, .size = {s->N, s->H}}, y;
   bool gates = call->recording || layer->record != NULL;
-  LURN__TRY(lurn__shape_make(call->ctx, call->info->name, 3, (int64_t[]){s->T, s->N, s->H}, &y));
+  LURN__TRY(lurn__shape_make(call->ctx, call->info->name, 3, (int64_t[]){s->T, s->N, s->P}, &y));
   LURN__TRY(lurn__out(call, 0, s->dtype, &y));
-  LURN__TRY(lurn__out(call, 1, s->dtype, &state));
-  if (s->cell->has_cell) LURN__TRY(lurn__out(call, 2, s->dtype, &state));
+  LURN__TRY(lurn__out(call, 1, s->dtype, &hidden));
+  if (s->cell->has_cell) LURN__TRY(lurn__out(call, 2, s->dtype, &cell));
   if (s->lengths == NULL) keep->hidden = call->out[0];
-  else if (call->recording) LURN__TRY(kept(call, s, s->H, &keep->hidden));
+  else if (call->recording) LURN__TRY(kept(call, s, s->P, &keep->hidden));
   if (gates && s->cell->keeps_gates) LURN__TRY(kept(call, s, s->rows, &keep->gates));
   if (gates && s->cell->has_cell) LURN__TRY(kept(call, s, s->H, &keep->cell));
   if (call->recording && s->cell->has_recurrent) LURN__TRY(kept(call, s, s->H, &keep->recurrent));
-  return LURN_OK;
+  return gather_peepholes(call, layer, s, &keep->peepholes);
 }
 
 static lurn_status save_all(lurn__call *call, const lurn__layer *layer, const keepsakes *keep) {
@@ -234,6 +281,8 @@ static lurn_status save_all(lurn__call *call, const lurn__layer *layer, const ke
     if (in[i] != NULL) LURN__TRY(lurn__save_in(call, LURN__LAYER_SAVED_X + i, in[i]));
   for (int i = 0; i < 4; i++)
     if (own[i] != NULL) LURN__TRY(lurn__save_out(call, LURN__LAYER_SAVED_HIDDEN + i, own[i]));
+  if (layer->w_hr != NULL) LURN__TRY(lurn__save_in(call, LURN__LAYER_SAVED_W_HR, layer->w_hr));
+  if (keep->peepholes != NULL) LURN__TRY(lurn__save_out(call, LURN__LAYER_SAVED_PEEPHOLES, keep->peepholes));
   return LURN_OK;
 }
 
@@ -243,9 +292,11 @@ static lurn__track track(const lurn_tensor *kept_in, char *buffer, const char *i
   return (lurn__track){.data = lurn__tensor_ptr(kept_in), .columns = columns, .initial = initial};
 }
 
-/* The transpose of rows first..last of a weight (rows, columns); returns the bytes it takes packed. */
+/* The transpose of rows first..last of a weight (rows, columns), or nothing; returns the bytes it takes packed. */
 static int64_t transposed(const lurn__call *call, const lurn__sequence *s, const lurn_tensor *w, int64_t first,
                           int64_t last, lurn__weight *out) {
+  *out = (lurn__weight){.once = true};
+  if (w == NULL) return 0;
   const char *data = (const char *)lurn__tensor_ptr(w) + first * w->stride[0] * s->width;
   lurn__matrix turned = {data, w->stride[1], w->stride[0]};
   int64_t bytes = lurn__weight_init(s, out, w->shape.size[1], last - first, turned, s->T <= 1);
@@ -257,21 +308,26 @@ static size_t scratch_per_thread(const forward_run *r) {
   const lurn__sequence *s = &r->s;
   size_t input = lurn__weight_scratch(s, &r->w_ih, s->N * s->chunk), hidden = lurn__weight_scratch(s, &r->w_hh, s->N);
   size_t recurrent = lurn__weight_scratch(s, &r->w_recurrent, s->N);
+  size_t projection = s->projected ? lurn__weight_scratch(s, &r->w_hr, s->N) : 0;
   if (hidden < recurrent) hidden = recurrent;
+  if (hidden < projection) hidden = projection;
   return input > hidden ? input : hidden;
 }
 
 static lurn_status allocate(lurn__call *call, const lurn__layer *layer, const keepsakes *keep, forward_run *r) {
   const lurn__sequence *s = &r->s;
-  int64_t state = s->N * s->H * s->width, rest = s->rows - s->split;
-  char *zeros, *hidden, *cell, *recurrent;
+  int64_t state = s->N * s->H * s->width, hidden_state = s->N * s->P * s->width, rest = s->rows - s->split;
+  int64_t zero_state = state > hidden_state ? state : hidden_state;
+  char *zeros, *hidden, *cell, *recurrent, *unprojected;
   const lurn__want wants[] = {
       {&r->w_ih.packed, transposed(call, s, layer->w_ih, 0, s->rows, &r->w_ih)},
       {&r->w_hh.packed, transposed(call, s, layer->w_hh, 0, s->split, &r->w_hh)},
       {&r->w_recurrent.packed, transposed(call, s, layer->w_hh, s->split, s->rows, &r->w_recurrent)},
+      {&r->w_hr.packed, transposed(call, s, layer->w_hr, 0, s->P, &r->w_hr)},
       {&r->bias, (s->rows + rest) * s->width},
-      {&zeros, state},
-      {&hidden, keep->hidden ? 0 : state},
+      {&zeros, zero_state},
+      {&hidden, keep->hidden ? 0 : hidden_state},
+      {&unprojected, s->projected ? state : 0},
       {&cell, keep->cell || !s->cell->has_cell ? 0 : state},
       {&recurrent, keep->recurrent || !s->cell->has_recurrent ? 0 : state},
       {&r->gates, keep->gates ? 0 : s->chunk * s->N * s->rows * s->width},
@@ -281,15 +337,17 @@ static lurn_status allocate(lurn__call *call, const lurn__layer *layer, const ke
   r->team.scratch_bytes = scratch_per_thread(r);
   const lurn__want scratch = {&r->team.scratch, (int64_t)r->team.scratch_bytes * call->ctx->num_threads};
   LURN__TRY(lurn__workspace(call->ctx, &call->temps, &scratch, 1));
-  memset(zeros, 0, (size_t)state);
+  memset(zeros, 0, (size_t)zero_state);
   const char *h0 = layer->h0 ? lurn__tensor_ptr(layer->h0) : zeros,
              *c0 = layer->c0 ? lurn__tensor_ptr(layer->c0) : zeros;
-  r->hidden = track(keep->hidden, hidden, h0, s->H);
+  r->hidden = track(keep->hidden, hidden, h0, s->P);
   r->cell = track(keep->cell, cell, c0, s->H);
   r->recurrent = track(keep->recurrent, recurrent, NULL, s->H);
-  if (r->hidden.one_step) memcpy(r->hidden.data, h0, (size_t)state);
+  r->unprojected = track(NULL, unprojected, NULL, s->H);
+  if (r->hidden.one_step) memcpy(r->hidden.data, h0, (size_t)hidden_state);
   if (r->cell.one_step && s->cell->has_cell) memcpy(r->cell.data, c0, (size_t)state);
   r->x = lurn__tensor_ptr(layer->x);
+  r->peepholes = keep->peepholes ? lurn__tensor_ptr(keep->peepholes) : NULL;
   r->h0 = layer->h0 ? h0 : NULL;
   r->y = lurn__tensor_ptr(call->out[0]);
   r->keeps_gates = keep->gates != NULL;
@@ -304,6 +362,7 @@ static void prepare(const forward_run *r, const lurn__layer *layer) {
   lurn__weight_pack(s, &r->w_ih);
   lurn__weight_pack(s, &r->w_hh);
   lurn__weight_pack(s, &r->w_recurrent);
+  if (s->projected) lurn__weight_pack(s, &r->w_hr);
   memset(r->bias, 0, (size_t)((s->rows + rest) * s->width));
   if (layer->b_ih) s->cells->add_rows(1, s->rows, lurn__tensor_ptr(layer->b_ih), 0, r->bias);
   if (layer->b_hh == NULL) return;
@@ -316,7 +375,7 @@ static void prepare(const forward_run *r, const lurn__layer *layer) {
 
 static void copy_last(const forward_run *r, const lurn__track *from, lurn_tensor *to) {
   const lurn__sequence *s = &r->s;
-  memcpy(lurn__tensor_ptr(to), lurn__track_before(s, from, s->T, 0), (size_t)(s->N * s->H * s->width));
+  memcpy(lurn__tensor_ptr(to), lurn__track_before(s, from, s->T, 0), (size_t)(s->N * from->columns * s->width));
 }
 
 static lurn_status record(lurn__call *call, lurn_record *into, const keepsakes *keep) {
@@ -339,12 +398,12 @@ static lurn_status record(lurn__call *call, lurn_record *into, const keepsakes *
 
 lurn_status lurn__layer_forward(lurn__call *call, const lurn__layer *given) {
   lurn__layer layer = *given;
-  keepsakes keep = {NULL, NULL, NULL, NULL};
+  keepsakes keep = {.hidden = NULL};
   forward_run r;
-  int64_t hidden = 0;
-  LURN__TRY(check(call, &layer, &hidden));
+  int64_t hidden = 0, projection = 0;
+  LURN__TRY(check(call, &layer, &hidden, &projection));
   LURN__TRY(lay_out(call, &layer));
-  lurn__sequence_init(&r.s, call->ctx, &layer, layer.x->dtype, layer.x->shape.size, hidden);
+  lurn__sequence_init(&r.s, call->ctx, &layer, layer.x->dtype, layer.x->shape.size, hidden, projection);
   if (layer.lengths) r.s.lengths = lurn__i64(layer.lengths);
   LURN__TRY(make_outputs(call, &layer, &r.s, &keep));
   LURN__TRY(allocate(call, &layer, &keep, &r));

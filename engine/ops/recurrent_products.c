@@ -10,18 +10,22 @@ static int64_t first_time(const lurn__backward *r) { return lurn__chunk_time(&r-
 lurn_status lurn__chunk_allocate(lurn__backward *r, lurn__temps *temps) {
   const lurn__sequence *s = &r->s;
   const lurn__gemm *g = s->gemm;
-  int64_t rows = s->chunk * s->N, longest = rows > s->rows ? rows : s->rows, tallest = longest;
+  int64_t rows = s->chunk * s->N, longest = rows > s->rows ? rows : s->rows, tallest = longest > s->P ? longest : s->P;
   size_t scratch = g->packed_scratch(tallest, longest), dx_scratch = lurn__weight_scratch(s, &r->w_ih, rows);
   if (scratch < dx_scratch) scratch = dx_scratch;
   lurn__outer_product *input = &r->outer[LURN__OUTER_INPUT], *hidden = &r->outer[LURN__OUTER_HIDDEN];
-  lurn__outer_product *first = &r->outer[LURN__OUTER_FIRST];
+  lurn__outer_product *first = &r->outer[LURN__OUTER_FIRST], *projection = &r->projection;
   *input = (lurn__outer_product){.columns = s->D, .dw = r->out.w_ih};
-  *hidden = *first = (lurn__outer_product){.columns = s->H, .dw = r->out.w_hh, .recurrent = true};
+  *hidden = *first = (lurn__outer_product){.columns = s->P, .dw = r->out.w_hh, .recurrent = true};
+  *projection = (lurn__outer_product){.columns = s->H, .dw = r->out.w_hr};
   if (scratch > r->team.scratch_bytes) r->team.scratch_bytes = scratch;
   const lurn__want wants[] = {
       {&input->packed, input->dw ? g->packed_size(rows, s->D) * s->width : 0},
-      {&hidden->packed, hidden->dw ? g->packed_size(rows, s->H) * s->width : 0},
-      {&first->packed, first->dw && r->has_h0 ? g->packed_size(s->N, s->H) * s->width : 0},
+      {&hidden->packed, hidden->dw ? g->packed_size(rows, s->P) * s->width : 0},
+      {&first->packed, first->dw && r->has_h0 ? g->packed_size(s->N, s->P) * s->width : 0},
+      {&projection->packed, projection->dw ? g->packed_size(rows, s->H) * s->width : 0},
+      {&r->projected, s->projected ? rows * s->P * s->width : 0},
+      {&r->unprojected, s->projected ? rows * s->H * s->width : 0},
       {&r->dgates, rows * s->rows * s->width},
       {&r->drecurrent, s->cell->has_recurrent ? rows * s->H * s->width : 0},
       {&r->team.scratch, (int64_t)r->team.scratch_bytes * s->ctx->num_threads},
@@ -46,18 +50,29 @@ void lurn__chunk_begin(lurn__backward *r) {
   first->n = r->start == 0 && r->has_h0 ? s->N : 0;
   first->t = lurn__step_time(s, 0);
   first->b = r->hidden.initial;
+  r->projection.n = chunk_rows(r);
+  r->projection.b = r->unprojected;
 }
 
 /* ---- Packing ----------------------------------------------------------------------------------------------- */
 
 int64_t lurn__chunk_tasks(const lurn__backward *r) { return LURN__OUTERS * r->team.threads; }
 
-void lurn__chunk_prepare(const lurn__backward *r, int64_t task) {
-  const lurn__outer_product *outer = &r->outer[task / r->team.threads];
-  int64_t part = task % r->team.threads, first = lurn__part_column(&r->s, outer->columns, part, r->team.threads);
+static void pack_part(const lurn__backward *r, const lurn__outer_product *outer, int64_t part) {
+  int64_t first = lurn__part_column(&r->s, outer->columns, part, r->team.threads);
   int64_t last = lurn__part_column(&r->s, outer->columns, part + 1, r->team.threads);
   lurn__matrix b = {outer->b, outer->columns, 1};
   if (outer->dw && outer->n > 0) r->s.gemm->pack(outer->n, outer->columns, b, first, last, outer->packed);
+}
+
+void lurn__chunk_prepare(const lurn__backward *r, int64_t task) {
+  pack_part(r, &r->outer[task / r->team.threads], task % r->team.threads);
+}
+
+static void pack_projection(void *arg, int64_t task, int thread) {
+  (void)thread;
+  const lurn__backward *r = arg;
+  pack_part(r, &r->projection, task);
 }
 
 /* ---- Products ---------------------------------------------------------------------------------------------- */
@@ -99,6 +114,40 @@ static void bias_rows(const lurn__backward *r, int64_t first, int64_t last) {
                        r->out.b_hh + middle * s->width);
 }
 
+/* Rows first..last of one gate's sums, at time t and on, times n rows of cells. */
+static void peephole_rows(const lurn__backward *r, int64_t n, int64_t t, int64_t first, int64_t last, const char *cells,
+                          char *dw) {
+  const lurn__sequence *s = &r->s;
+  int64_t column = first % s->H * s->width;
+  s->cells->add_products(n, last - first, lurn__dgates_at(r, t, 0) + first * s->width, s->rows, cells + column, s->H,
+                         dw + column);
+}
+
+/* The output gate sees the cell of its own step, the others the former one's: see lurn__chunk_begin. */
+static void peephole_sums(const lurn__backward *r, int which, int64_t first, int64_t last) {
+  const lurn__sequence *s = &r->s;
+  const lurn__outer_product *later = &r->outer[LURN__OUTER_HIDDEN], *initial = &r->outer[LURN__OUTER_FIRST];
+  int64_t low = first_time(r), from = lurn__peephole_gate(s->cell, which) * s->H, to = from + s->H;
+  char *dw = r->out.peephole[which];
+  if (from < first) from = first;
+  if (to > last) to = last;
+  if (dw == NULL || from >= to) return;
+  if (which == LURN__PEEPHOLES - 1) {
+    peephole_rows(r, chunk_rows(r), low, from, to, lurn__track_at(s, &r->cell, low, 0), dw);
+    return;
+  }
+  if (later->n > 0) {
+    int64_t before = s->reverse ? later->t + 1 : later->t - 1;
+    peephole_rows(r, later->n, later->t, from, to, lurn__track_at(s, &r->cell, before, 0), dw);
+  }
+  if (r->start == 0 && r->has_c0) peephole_rows(r, s->N, initial->t, from, to, r->cell.initial, dw);
+}
+
+/* Rows first..last of dw_hr += dprojected^T . unprojected. */
+static void projection_rows(const lurn__backward *r, int64_t first, int64_t last, char *scratch) {
+  multiply_rows(r, &r->projection, first, last, r->projected + first * r->s.width, r->s.P, scratch);
+}
+
 static void input_rows(const lurn__backward *r, int64_t first, int64_t last, char *scratch) {
   const lurn__sequence *s = &r->s;
   char *dx = r->out.x + (first_time(r) * s->N + first) * s->D * s->width;
@@ -106,26 +155,36 @@ static void input_rows(const lurn__backward *r, int64_t first, int64_t last, cha
                         false, scratch);
 }
 
-/* The tasks: bands of rows of the weights, then of the input. */
-typedef struct bands {
-  lurn__backward *r;
-  int64_t weights, weight_rows, inputs, input_rows; /* number of bands and their height */
-} bands;
-
-static void band_task(void *arg, int64_t task, int thread) {
-  const bands *b = arg;
-  const lurn__backward *r = b->r;
-  char *scratch = r->team.scratch + (size_t)thread * r->team.scratch_bytes;
-  if (task >= b->weights) {
-    int64_t first = (task - b->weights) * b->input_rows, last = first + b->input_rows, all = chunk_rows(r);
-    input_rows(r, first, last < all ? last : all, scratch);
-    return;
-  }
-  int64_t first = task * b->weight_rows, last = first + b->weight_rows;
-  if (last > r->s.rows) last = r->s.rows;
+/* Everything that rows first..last of the gates' sums give. */
+static void weight_rows(const lurn__backward *r, int64_t first, int64_t last, char *scratch) {
   for (int i = 0; i < LURN__OUTERS; i++)
     if (r->outer[i].dw && r->outer[i].n > 0) outer_rows(r, &r->outer[i], first, last, scratch);
   bias_rows(r, first, last);
+  for (int which = 0; r->peepholes && which < LURN__PEEPHOLES; which++) peephole_sums(r, which, first, last);
+}
+
+/* A kind of tasks: bands of so many rows. */
+typedef void band_fn(const lurn__backward *r, int64_t first, int64_t last, char *scratch);
+typedef struct band {
+  band_fn *fn;
+  int64_t rows, height, count;
+} band;
+
+enum { BAND_KINDS = 3 };
+
+/* The tasks: bands of rows of the weights, then of the projection, then of the input. */
+typedef struct bands {
+  lurn__backward *r;
+  band kind[BAND_KINDS];
+} bands;
+
+static void band_task(void *arg, int64_t task, int thread) {
+  const bands *all = arg;
+  const lurn__backward *r = all->r;
+  const band *b = all->kind;
+  while (task >= b->count) task -= b++->count;
+  int64_t first = task * b->height, last = first + b->height < b->rows ? first + b->height : b->rows;
+  b->fn(r, first, last, r->team.scratch + (size_t)thread * r->team.scratch_bytes);
 }
 
 /* Height of bands, some for each thread, so that threads of different pace end together. */
@@ -135,10 +194,20 @@ static int64_t band_height(const lurn__backward *r, int64_t rows, int64_t per_th
   return height > 0 ? (height + tile - 1) / tile * tile : tile;
 }
 
+static band make_band(const lurn__backward *r, band_fn *fn, bool wanted, int64_t rows, int64_t per_thread) {
+  int64_t height = band_height(r, rows, per_thread);
+  return (band){fn, rows, height, wanted ? (rows + height - 1) / height : 0};
+}
+
 void lurn__chunk_products(lurn__backward *r) {
-  bands b = {.r = r, .weight_rows = band_height(r, r->s.rows, 2), .input_rows = band_height(r, chunk_rows(r), 4)};
-  bool weights = r->out.w_ih || r->out.w_hh || r->out.b_ih || r->out.b_hh;
-  if (weights) b.weights = (r->s.rows + b.weight_rows - 1) / b.weight_rows;
-  if (r->out.x) b.inputs = (chunk_rows(r) + b.input_rows - 1) / b.input_rows;
-  lurn__parallel(r->s.ctx, b.weights + b.inputs, band_task, &b);
+  const lurn__layer_gradients *out = &r->out;
+  bool peephole = out->peephole[0] || out->peephole[1] || out->peephole[2];
+  bool weights = out->w_ih || out->w_hh || out->b_ih || out->b_hh || peephole;
+  bands b = {r,
+             {make_band(r, weight_rows, weights, r->s.rows, 2), make_band(r, projection_rows, out->w_hr, r->s.P, 1),
+              make_band(r, input_rows, out->x, chunk_rows(r), 4)}};
+  int64_t count = 0;
+  for (int i = 0; i < BAND_KINDS; i++) count += b.kind[i].count;
+  if (out->w_hr) lurn__parallel(r->s.ctx, r->team.threads, pack_projection, r);
+  lurn__parallel(r->s.ctx, count, band_task, &b);
 }

@@ -73,7 +73,7 @@ lurn_status lurn__op_forward(lurn__call *call) {
   return LURN_OK;
 }
 
-enum { FEW_INPUTS = 8 };
+enum { FEW_INPUTS = 12 };
 
 static lurn_status run(lurn__call *call, lurn_tensor **out) {
   lurn_tensor *few[FEW_INPUTS];

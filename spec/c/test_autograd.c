@@ -178,7 +178,9 @@ TEST(any_outputs_of_a_recurrent_node) {
               *u = filled(2, 8, 2, 0, -0.1, true);
   for (int set = 1; set < 8; set++) {
     lurn_tensor *out[3], *total = vector(1, 0, false), *g = NULL;
-    CHECK_EQ(lurn_lstm(ctx, x, w, u, NULL, NULL, NULL, NULL, NULL, false, NULL, &out[0], &out[1], &out[2]), LURN_OK);
+    CHECK_EQ(lurn_lstm(ctx, x, w, u, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, false, false, NULL, &out[0],
+                       &out[1], &out[2]),
+             LURN_OK);
     for (int i = 0; i < 3; i++) {
       if (set >> i & 1) total = add(total, sum(out[i]));
       lurn_release(out[i]); /* those left out are gone before backward */

@@ -8,13 +8,13 @@
 
 /* ---- Layers ------------------------------------------------------------------------------------------------ */
 
-enum { LSTM, GRU, RNN, LINEAR, LAYERS };
-enum { FEW = 16, CALLS = 4 }; /* rows that are few; calls: one notes, one packs, two read */
+enum { LSTM, GRU, RNN, PROJECTED, LINEAR, LAYERS }; /* PROJECTED: an LSTM with a projection as wide as it is */
+enum { FEW = 16, CALLS = 4 };                       /* rows that are few; calls: one notes, one packs, two read */
 
 typedef struct layer {
   lurn_ctx *ctx;
   int kind;
-  lurn_tensor *x, *w_ih, *w_hh, *h0;
+  lurn_tensor *x, *w_ih, *w_hh, *h0, *w_hr;
 } layer;
 
 static lurn_ctx *context(int threads, lurn_isa isa) {
@@ -31,12 +31,13 @@ static lurn_tensor *random_tensor(lurn_ctx *ctx, lurn_dtype dtype, int ndim, con
 }
 
 static layer new_layer(lurn_ctx *ctx, int kind, lurn_dtype dtype, int64_t T, int64_t N, int64_t H) {
-  int64_t gates = kind == LSTM ? 4 : kind == GRU ? 3 : 1;
+  int64_t gates = kind == LSTM || kind == PROJECTED ? 4 : kind == GRU ? 3 : 1;
   layer l = {.ctx = ctx, .kind = kind};
   l.x = random_tensor(ctx, dtype, 3, (int64_t[]){T, N, H + 1});
   l.w_ih = random_tensor(ctx, dtype, 2, (int64_t[]){gates * H, H + 1});
   l.w_hh = random_tensor(ctx, dtype, 2, (int64_t[]){gates * H, H});
   l.h0 = random_tensor(ctx, dtype, 2, (int64_t[]){N, H});
+  if (kind == PROJECTED) l.w_hr = random_tensor(ctx, dtype, 2, (int64_t[]){H, H});
   return l;
 }
 
@@ -45,13 +46,15 @@ static void free_layer(layer *l) {
   lurn_release(l->w_ih);
   lurn_release(l->w_hh);
   lurn_release(l->h0);
+  lurn_release(l->w_hr);
 }
 
 static lurn_status run(const layer *l, lurn_tensor **y) {
   lurn_tensor *h = NULL, *c = NULL;
   lurn_status status = LURN_OK;
-  if (l->kind == LSTM)
-    status = lurn_lstm(l->ctx, l->x, l->w_ih, l->w_hh, NULL, NULL, l->h0, l->h0, NULL, false, NULL, y, &h, &c);
+  if (l->kind == LSTM || l->kind == PROJECTED)
+    status = lurn_lstm(l->ctx, l->x, l->w_ih, l->w_hh, NULL, NULL, l->h0, l->h0, NULL, l->w_hr, NULL, NULL, NULL, false,
+                       false, NULL, y, &h, &c);
   else if (l->kind == GRU)
     status = lurn_gru(l->ctx, l->x, l->w_ih, l->w_hh, NULL, NULL, l->h0, NULL, false, NULL, y, &h);
   else if (l->kind == RNN)
@@ -71,12 +74,14 @@ static bool same_bits(const lurn_tensor *a, const lurn_tensor *b) {
 static lurn_tensor *run_afresh(const layer *l) {
   layer copy = *l;
   lurn_tensor *y = NULL;
-  copy.w_ih = copy.w_hh = NULL;
+  copy.w_ih = copy.w_hh = copy.w_hr = NULL;
   CHECK(lurn_clone(l->ctx, l->w_ih, &copy.w_ih) == LURN_OK);
   CHECK(lurn_clone(l->ctx, l->w_hh, &copy.w_hh) == LURN_OK);
+  if (l->w_hr) CHECK(lurn_clone(l->ctx, l->w_hr, &copy.w_hr) == LURN_OK);
   CHECK(run(&copy, &y) == LURN_OK);
   lurn_release(copy.w_ih);
   lurn_release(copy.w_hh);
+  lurn_release(copy.w_hr);
   return y;
 }
 
@@ -218,6 +223,7 @@ TEST(every_write_is_seen) {
       layer l = new_layer(ctx, kind, LURN_FLOAT32, 2, 1, 12);
       check_write(&l, l.w_ih, writes[i]);
       if (kind != LINEAR) check_write(&l, l.w_hh, writes[i]);
+      if (l.w_hr) check_write(&l, l.w_hr, writes[i]);
       free_layer(&l);
     }
   CHECK_EQ(lurn_memory_live(ctx), 0);
@@ -240,7 +246,7 @@ TEST(views_of_one_storage) {
   CHECK(lurn_detach(ctx, all, &view[5]) == LURN_OK);
   for (int pass = 0; pass < 2 * CALLS; pass++) {
     for (int i = 0; i < VIEWS; i++) {
-      layer l = {ctx, LINEAR, x, view[i], view[i], NULL};
+      layer l = {ctx, LINEAR, x, view[i], view[i], NULL, NULL};
       lurn_tensor *y = NULL, *expected = run_afresh(&l);
       CHECK(run(&l, &y) == LURN_OK && same_bits(y, expected));
       lurn_release(y);
@@ -324,6 +330,7 @@ TEST(only_what_pays_is_kept_and_a_write_drops_it) {
     CHECK_EQ(left_by_calls(&l), 0);
     lurn_tensor_touch(l.w_ih);
     lurn_tensor_touch(l.w_hh);
+    if (l.w_hr) lurn_tensor_touch(l.w_hr);
     CHECK_EQ(lurn_memory_live(ctx), base);
     free_layer(&l);
     free_layer(&many);

@@ -8,8 +8,9 @@
 
 /* ---- Cases ------------------------------------------------------------------------------------------------- */
 
-enum { LSTM, GRU, RNN_TANH, RNN_RELU, RNN_SIGMOID, CELLS };
-enum { X, W_IH, W_HH, B_IH, B_HH, H0, C0, LENGTHS, INPUTS }; /* absent ones are NULL */
+/* LSTM_ALL: projected, with peepholes, coupled. */
+enum { LSTM, GRU, RNN_TANH, RNN_RELU, RNN_SIGMOID, PROJECTED, PEEPHOLE, COUPLED, LSTM_ALL, CELLS };
+enum { X, W_IH, W_HH, B_IH, B_HH, H0, C0, W_HR, W_CI, W_CF, W_CO, LENGTHS, INPUTS }; /* absent ones are NULL */
 enum { Y, H_N, C_N, OUTPUTS };
 
 typedef struct sizes {
@@ -25,7 +26,13 @@ typedef struct bench {
   lurn_tensor *in[INPUTS], *out[OUTPUTS];
 } bench;
 
-static int64_t gates(int cell) { return cell == LSTM ? 4 : cell == GRU ? 3 : 1; }
+static bool is_lstm(int cell) { return cell == LSTM || cell >= PROJECTED; }
+static bool is_projected(int cell) { return cell == PROJECTED || cell == LSTM_ALL; }
+static bool is_coupled(int cell) { return cell == COUPLED || cell == LSTM_ALL; }
+static bool has_peepholes(int cell) { return cell == PEEPHOLE || cell == LSTM_ALL; }
+static int64_t gates(int cell) { return cell == GRU || is_coupled(cell) ? 3 : is_lstm(cell) ? 4 : 1; }
+/* Columns of the hidden state. */
+static int64_t width(const sizes *z) { return is_projected(z->cell) ? (z->H + 1) / 2 : z->H; }
 
 static lurn_ctx *context(int threads, lurn_isa isa) {
   lurn_ctx *ctx = NULL;
@@ -42,15 +49,18 @@ static lurn_tensor *random_tensor(lurn_ctx *ctx, lurn_dtype dtype, int ndim, con
 
 static bench new_bench(lurn_ctx *ctx, lurn_dtype dtype, sizes z) {
   bench b = {.ctx = ctx, .z = z};
-  int64_t rows = gates(z.cell) * z.H;
+  int64_t rows = gates(z.cell) * z.H, P = width(&z);
   lurn_manual_seed(ctx, (uint64_t)(z.cell + 10));
   b.in[X] = random_tensor(ctx, dtype, 3, (int64_t[]){z.T, z.N, z.D});
   b.in[W_IH] = random_tensor(ctx, dtype, 2, (int64_t[]){rows, z.D});
-  b.in[W_HH] = random_tensor(ctx, dtype, 2, (int64_t[]){rows, z.H});
+  b.in[W_HH] = random_tensor(ctx, dtype, 2, (int64_t[]){rows, P});
   if (z.bias) b.in[B_IH] = random_tensor(ctx, dtype, 1, &rows);
   if (z.bias) b.in[B_HH] = random_tensor(ctx, dtype, 1, &rows);
-  if (z.state) b.in[H0] = random_tensor(ctx, dtype, 2, (int64_t[]){z.N, z.H});
-  if (z.state && z.cell == LSTM) b.in[C0] = random_tensor(ctx, dtype, 2, (int64_t[]){z.N, z.H});
+  if (is_projected(z.cell)) b.in[W_HR] = random_tensor(ctx, dtype, 2, (int64_t[]){P, z.H});
+  for (int i = W_CI; i <= W_CO && has_peepholes(z.cell); i++)
+    if (i != W_CI || !is_coupled(z.cell)) b.in[i] = random_tensor(ctx, dtype, 1, &z.H);
+  if (z.state) b.in[H0] = random_tensor(ctx, dtype, 2, (int64_t[]){z.N, P});
+  if (z.state && is_lstm(z.cell)) b.in[C0] = random_tensor(ctx, dtype, 2, (int64_t[]){z.N, z.H});
   if (z.lengths && lurn_randint(ctx, 0, z.T, 1, &z.N, &b.in[LENGTHS]) != LURN_OK) abort();
   return b;
 }
@@ -67,9 +77,10 @@ static void free_bench(bench *b) {
 
 static lurn_status call(bench *b, lurn_tensor *const *in, lurn_tensor **out) {
   lurn_ctx *ctx = b->ctx;
-  if (b->z.cell == LSTM)
-    return lurn_lstm(ctx, in[X], in[W_IH], in[W_HH], in[B_IH], in[B_HH], in[H0], in[C0], in[LENGTHS], b->z.reverse,
-                     b->record, &out[Y], &out[H_N], &out[C_N]);
+  if (is_lstm(b->z.cell))
+    return lurn_lstm(ctx, in[X], in[W_IH], in[W_HH], in[B_IH], in[B_HH], in[H0], in[C0], in[LENGTHS], in[W_HR],
+                     in[W_CI], in[W_CF], in[W_CO], is_coupled(b->z.cell), b->z.reverse, b->record, &out[Y], &out[H_N],
+                     &out[C_N]);
   if (b->z.cell == GRU)
     return lurn_gru(ctx, in[X], in[W_IH], in[W_HH], in[B_IH], in[B_HH], in[H0], in[LENGTHS], b->z.reverse, b->record,
                     &out[Y], &out[H_N]);
@@ -108,19 +119,38 @@ static double affine(const lurn_tensor *w, const lurn_tensor *bias, int64_t row,
   return sum;
 }
 
+/* Unit j of an LSTM's new cell from sums of G gates, i f g o or f g o; returns its part of the hidden state. */
+static double plain_lstm(const bench *b, int64_t j, const double *sums, double *c) {
+  int64_t H = b->z.H;
+  bool coupled = is_coupled(b->z.cell);
+  const double *of = coupled ? sums : sums + H; /* f, g, o */
+  double f = sigmoid(of[j] + at(b->in[W_CF], j) * *c);
+  double i = coupled ? 1 - f : sigmoid(sums[j] + at(b->in[W_CI], j) * *c);
+  *c = f * *c + i * tanh(of[H + j]);
+  return sigmoid(of[2 * H + j] + at(b->in[W_CO], j) * *c) * tanh(*c);
+}
+
+/* The hidden state is projected where there is a projection. */
+static void project(const bench *b, double *h) {
+  int64_t H = b->z.H, P = width(&b->z);
+  double projected[MAX_H];
+  if (b->in[W_HR] == NULL) return;
+  for (int64_t p = 0; p < P; p++) projected[p] = affine(b->in[W_HR], NULL, p, h, H);
+  memcpy(h, projected, (size_t)P * sizeof(double));
+}
+
 /* One step of one sequence: h and c become the next state. */
 static void plain_step(const bench *b, const double *x, double *h, double *c) {
   int64_t H = b->z.H, D = b->z.D;
   double in[4 * MAX_H], rec[4 * MAX_H];
   for (int64_t row = 0; row < gates(b->z.cell) * H; row++) {
     in[row] = affine(b->in[W_IH], b->in[B_IH], row, x, D);
-    rec[row] = affine(b->in[W_HH], b->in[B_HH], row, h, H);
+    rec[row] = affine(b->in[W_HH], b->in[B_HH], row, h, width(&b->z));
   }
+  for (int64_t row = 0; row < gates(b->z.cell) * H && is_lstm(b->z.cell); row++) in[row] += rec[row];
   for (int64_t j = 0; j < H; j++) {
-    if (b->z.cell == LSTM) {
-      double i = sigmoid(in[j] + rec[j]), f = sigmoid(in[H + j] + rec[H + j]);
-      c[j] = f * c[j] + i * tanh(in[2 * H + j] + rec[2 * H + j]);
-      h[j] = sigmoid(in[3 * H + j] + rec[3 * H + j]) * tanh(c[j]);
+    if (is_lstm(b->z.cell)) {
+      h[j] = plain_lstm(b, j, in, &c[j]);
     } else if (b->z.cell == GRU) {
       double r = sigmoid(in[j] + rec[j]), z = sigmoid(in[H + j] + rec[H + j]);
       h[j] = (1 - z) * tanh(in[2 * H + j] + r * rec[2 * H + j]) + z * h[j];
@@ -130,6 +160,7 @@ static void plain_step(const bench *b, const double *x, double *h, double *c) {
       h[j] = b->z.cell == RNN_TANH ? tanh(in[j] + rec[j]) : sigmoid(in[j] + rec[j]);
     }
   }
+  project(b, h);
 }
 
 static bool agree(const lurn_tensor *t, int64_t first, const double *want, int64_t n, double tolerance) {
@@ -142,18 +173,19 @@ static bool agree(const lurn_tensor *t, int64_t first, const double *want, int64
 static bool check_sequence(const bench *b, int64_t n, double tolerance) {
   sizes z = b->z;
   double h[MAX_H], c[MAX_H], x[MAX_H], zero[MAX_H] = {0};
-  int64_t length = z.lengths ? ((const int64_t *)lurn_tensor_data(b->in[LENGTHS]))[n] : z.T;
-  for (int64_t j = 0; j < z.H; j++) h[j] = at(b->in[H0], n * z.H + j), c[j] = at(b->in[C0], n * z.H + j);
+  int64_t P = width(&z), length = z.lengths ? ((const int64_t *)lurn_tensor_data(b->in[LENGTHS]))[n] : z.T;
+  for (int64_t j = 0; j < P; j++) h[j] = at(b->in[H0], n * P + j);
+  for (int64_t j = 0; j < z.H; j++) c[j] = at(b->in[C0], n * z.H + j);
   for (int64_t i = 0; i < length; i++) {
     int64_t t = z.reverse ? length - 1 - i : i;
     for (int64_t j = 0; j < z.D; j++) x[j] = at(b->in[X], (t * z.N + n) * z.D + j);
     plain_step(b, x, h, c);
-    if (!agree(b->out[Y], (t * z.N + n) * z.H, h, z.H, tolerance)) return false;
+    if (!agree(b->out[Y], (t * z.N + n) * P, h, P, tolerance)) return false;
   }
   for (int64_t t = length; t < z.T; t++)
-    if (!agree(b->out[Y], (t * z.N + n) * z.H, zero, z.H, 0)) return false;
-  return agree(b->out[H_N], n * z.H, h, z.H, tolerance) &&
-         (z.cell != LSTM || agree(b->out[C_N], n * z.H, c, z.H, tolerance));
+    if (!agree(b->out[Y], (t * z.N + n) * P, zero, P, 0)) return false;
+  return agree(b->out[H_N], n * P, h, P, tolerance) &&
+         (!is_lstm(z.cell) || agree(b->out[C_N], n * z.H, c, z.H, tolerance));
 }
 
 /* Float32 rounds sums of some 60 terms and the states of up to 20 steps; float64 likewise, 2^29 times finer. */
@@ -298,6 +330,35 @@ TEST(gradients_in_chunks) {
     for (int variant = 0; variant < 4; variant++) check_chunked(cell, variant & 1, variant & 2);
 }
 
+/* Each gradient wanted alone has the bits that it has among all. */
+TEST(gradients_alone) {
+  for (int cell = 0; cell < CELLS; cell++) {
+    lurn_ctx *ctx = context(1, LURN_ISA_BEST);
+    bench b = new_bench(ctx, LURN_FLOAT64, (sizes){cell, 20, 40, 3, 5, true, true, cell & 1, false});
+    lurn_tensor *total = NULL, *all[INPUTS] = {NULL};
+    require_grads(&b);
+    CHECK(loss(ctx, &b, b.in, true, &total) == LURN_OK && lurn_backward(ctx, total, NULL, false) == LURN_OK);
+    lurn_release(total);
+    for (int i = 0; i < LENGTHS; i++) {
+      if (b.in[i] == NULL) continue;
+      all[i] = lurn_retain(lurn_tensor_grad(b.in[i]));
+      CHECK(lurn_tensor_set_grad(b.in[i], NULL) == LURN_OK);
+      CHECK(lurn_tensor_set_requires_grad(b.in[i], false) == LURN_OK);
+    }
+    for (int i = 0; i < LENGTHS; i++) {
+      if (b.in[i] == NULL) continue;
+      CHECK(lurn_tensor_set_requires_grad(b.in[i], true) == LURN_OK && loss(ctx, &b, b.in, true, &total) == LURN_OK);
+      CHECK(lurn_backward(ctx, total, NULL, false) == LURN_OK);
+      CHECK(memcmp(lurn_tensor_data(lurn_tensor_grad(b.in[i])), lurn_tensor_data(all[i]),
+                   (size_t)lurn_tensor_numel(all[i]) * sizeof(double)) == 0);
+      CHECK(lurn_tensor_set_requires_grad(b.in[i], false) == LURN_OK);
+      lurn_release(total), lurn_release(all[i]);
+    }
+    free_bench(&b);
+    lurn_ctx_free(ctx);
+  }
+}
+
 /* ---- Threads ----------------------------------------------------------------------------------------------- */
 
 /* Runs forward and backward with one thread and with several: the same bits. */
@@ -335,6 +396,15 @@ TEST(threads_give_same_bits) {
     }
 }
 
+TEST(any_number_of_threads_gives_the_same_bits) {
+  for (int cell = PROJECTED; cell <= LSTM_ALL; cell++)
+    for (int threads = 2; threads <= 8; threads *= 2) {
+      check_threads((sizes){cell, 30, 40, 24, 48, true, true, true, false}, threads); /* by rows */
+      check_threads((sizes){cell, 12, 3, 5, 130, true, true, false, true}, threads);  /* by step: few rows */
+      check_threads((sizes){cell, 5, 40, 5, 230, false, false, true, true}, threads); /* by step: large weights */
+    }
+}
+
 /* ---- Records ----------------------------------------------------------------------------------------------- */
 
 static void check_record(int cell, bool lengths) {
@@ -347,12 +417,13 @@ static void check_record(int cell, bool lengths) {
               *gate = lurn_record_get(b.record, LURN_RECORD_GATES);
   lurn_tensor *c = lurn_record_get(b.record, LURN_RECORD_CELL);
   CHECK_EQ(lurn_tensor_shape(gate)[2], gates(cell) * z.H);
-  CHECK((c != NULL) == (cell == LSTM));
+  CHECK((c != NULL) == is_lstm(cell));
   CHECK(lurn_record_get(b.record, LURN_RECORD_GRAD_HIDDEN) == NULL);
-  for (int64_t i = 0; i < z.T * z.N * z.H; i++) {
-    int64_t row = i / z.H, j = i % z.H;
-    CHECK(at(hidden, i) == at(b.out[Y], i));
-    if (cell == LSTM) CHECK_NEAR(at(hidden, i), at(gate, (row * 4 + 3) * z.H + j) * tanh(at(c, i)), 1e-15);
+  CHECK_EQ(lurn_tensor_shape(hidden)[2], width(&z));
+  for (int64_t i = 0; i < z.T * z.N * width(&z); i++) CHECK(at(hidden, i) == at(b.out[Y], i));
+  for (int64_t i = 0; i < z.T * z.N * z.H && is_lstm(cell) && !is_projected(cell); i++) {
+    int64_t row = i / z.H, j = i % z.H, G = gates(cell);
+    CHECK_NEAR(at(hidden, i), at(gate, (row * G + G - 1) * z.H + j) * tanh(at(c, i)), 1e-15);
   }
   drop_outputs(&b);
   free_bench(&b);
@@ -361,6 +432,19 @@ static void check_record(int cell, bool lengths) {
 TEST(record_forward) {
   for (int cell = 0; cell < CELLS; cell++) check_record(cell, false);
   check_record(GRU, true);
+  check_record(LSTM_ALL, true);
+}
+
+/* What reaches unit j of the cell of row n, at time t, through the hidden state, given grad_h's row. */
+static double through_hidden(const bench *b, int64_t row, int64_t j, const lurn_tensor *grad_h) {
+  int64_t H = b->z.H, P = width(&b->z), G = gates(b->z.cell);
+  double d = at(grad_h, row * P + j), o = at(lurn_record_get(b->record, LURN_RECORD_GATES), (row * G + G - 1) * H + j);
+  double y = tanh(at(lurn_record_get(b->record, LURN_RECORD_CELL), row * H + j));
+  if (b->in[W_HR]) {
+    d = 0;
+    for (int64_t p = 0; p < P; p++) d += at(grad_h, row * P + p) * at(b->in[W_HR], p * H + j);
+  }
+  return d * o * (1 - y * y) + d * y * o * (1 - o) * at(b->in[W_CO], j);
 }
 
 /* The total gradient of h_t and c_t: differences of the loss of the rest of the walk, started from that state. */
@@ -374,13 +458,14 @@ static void check_total_gradient(int cell, int64_t t) {
   CHECK(loss(ctx, &b, b.in, true, &total) == LURN_OK && lurn_backward(ctx, total, NULL, false) == LURN_OK);
   rest.T = z.T - t - 1;
   bench r = {.ctx = ctx, .z = rest};
-  for (int i = W_IH; i <= B_HH; i++) r.in[i] = lurn_retain(b.in[i]);
+  for (int i = W_IH; i <= W_CO; i++)
+    if (b.in[i] && i != H0 && i != C0) r.in[i] = lurn_retain(b.in[i]);
   CHECK(lurn_narrow(ctx, b.in[X], 0, t + 1, rest.T, &r.in[X]) == LURN_OK);
   lurn_tensor *hidden = lurn_record_get(b.record, LURN_RECORD_HIDDEN), *c = lurn_record_get(b.record, LURN_RECORD_CELL);
   lurn_set_grad_enabled(ctx, false);
   CHECK(lurn_select(ctx, hidden, 0, t, &y_t) == LURN_OK && lurn_clone(ctx, y_t, &r.in[H0]) == LURN_OK);
   lurn_release(y_t), y_t = NULL;
-  if (cell == LSTM) {
+  if (is_lstm(cell)) {
     CHECK(lurn_select(ctx, c, 0, t, &y_t) == LURN_OK && lurn_clone(ctx, y_t, &r.in[C0]) == LURN_OK);
     lurn_release(y_t);
   }
@@ -393,15 +478,13 @@ static void check_total_gradient(int cell, int64_t t) {
   CHECK(lurn_add(ctx, rest_loss, sum, &whole) == LURN_OK && lurn_backward(ctx, whole, NULL, false) == LURN_OK);
   lurn_tensor *grad_h = lurn_record_get(b.record, LURN_RECORD_GRAD_HIDDEN);
   lurn_tensor *grad_c = lurn_record_get(b.record, LURN_RECORD_GRAD_CELL);
-  int64_t state = z.N * z.H;
-  for (int64_t i = 0; i < state; i++) {
-    CHECK_NEAR(at(grad_h, t * state + i), at(lurn_tensor_grad(r.in[H0]), i), 1e-13);
-    /* c_t's total includes what comes through h_t: o (1 - tanh(c)^2) times its gradient */
-    if (cell == LSTM) {
-      double o = at(lurn_record_get(b.record, LURN_RECORD_GATES), t * 4 * state + (i / z.H * 4 + 3) * z.H + i % z.H);
-      double y = tanh(at(c, t * state + i)), through = at(grad_h, t * state + i) * o * (1 - y * y);
-      CHECK_NEAR(at(grad_c, t * state + i), at(lurn_tensor_grad(r.in[C0]), i) + through, 1e-13);
-    }
+  int64_t state = z.N * z.H, hidden_state = z.N * width(&z);
+  for (int64_t i = 0; i < hidden_state; i++)
+    CHECK_NEAR(at(grad_h, t * hidden_state + i), at(lurn_tensor_grad(r.in[H0]), i), 1e-13);
+  /* c_t's total includes what comes through h_t */
+  for (int64_t i = 0; i < state && is_lstm(cell); i++) {
+    double through = through_hidden(&b, t * z.N + i / z.H, i % z.H, grad_h);
+    CHECK_NEAR(at(grad_c, t * state + i), at(lurn_tensor_grad(r.in[C0]), i) + through, 1e-13);
   }
   lurn_release(total), lurn_release(square), lurn_release(sum), lurn_release(rest_loss), lurn_release(whole);
   free_bench(&r), free_bench(&b);
@@ -419,7 +502,7 @@ static void check_strided(int cell) {
   sizes z = {cell, 5, 4, 3, 6, true, true, false, false};
   lurn_ctx *ctx = context(1, LURN_ISA_BEST);
   bench b = new_bench(ctx, LURN_FLOAT64, z);
-  for (int i = X; i <= C0; i++) {
+  for (int i = X; i <= W_HR; i++) {
     lurn_tensor *flipped = NULL, *copy = NULL;
     if (b.in[i] == NULL || i == B_IH || i == B_HH) continue;
     CHECK(lurn_transpose(ctx, b.in[i], 0, 1, &flipped) == LURN_OK && lurn_clone(ctx, flipped, &copy) == LURN_OK);
@@ -437,7 +520,7 @@ static void check_strided(int cell) {
   lurn_ctx_free(ctx);
 }
 TEST(strides) {
-  for (int cell = 0; cell < RNN_RELU; cell++) check_strided(cell);
+  for (int cell = 0; cell < CELLS; cell++) check_strided(cell);
 }
 
 static void check_message(bench *b, int input, lurn_tensor *wrong, lurn_status status, const char *text) {
@@ -476,6 +559,55 @@ TEST(messages) {
                 "lstm: lengths[0] is 6, expected 0..5");
   check_message(&b, LENGTHS, filled(ctx, LURN_FLOAT32, 1, (int64_t[]){3}, 1), LURN_EDTYPE,
                 "lstm: lengths is float32, expected int64");
+  free_bench(&b);
+  lurn_ctx_free(ctx);
+}
+
+/* Peepholes and gradients of any strides; a peephole left out is zero. */
+TEST(peepholes_one_by_one) {
+  lurn_ctx *ctx = context(1, LURN_ISA_BEST);
+  bench b = new_bench(ctx, LURN_FLOAT64, (sizes){PEEPHOLE, 5, 4, 3, 6, true, true, true, false});
+  for (int left_out = W_CI; left_out <= W_CO; left_out++) {
+    lurn_tensor *in[INPUTS], *out[OUTPUTS] = {NULL}, *same[OUTPUTS] = {NULL}, *wide = NULL, *strided = NULL;
+    memcpy(in, b.in, sizeof in);
+    CHECK(lurn_zeros(ctx, LURN_FLOAT64, 2, (int64_t[]){6, 2}, &wide) == LURN_OK);
+    CHECK(lurn_select(ctx, wide, 1, 1, &strided) == LURN_OK);
+    in[left_out] = strided;
+    CHECK(call(&b, in, out) == LURN_OK);
+    in[left_out] = NULL;
+    CHECK(call(&b, in, same) == LURN_OK);
+    for (int i = 0; i < OUTPUTS; i++) {
+      CHECK(memcmp(lurn_tensor_data(out[i]), lurn_tensor_data(same[i]),
+                   (size_t)lurn_tensor_numel(out[i]) * sizeof(double)) == 0);
+      lurn_release(out[i]), lurn_release(same[i]);
+    }
+    lurn_release(wide), lurn_release(strided);
+  }
+  free_bench(&b);
+  lurn_ctx_free(ctx);
+}
+
+TEST(messages_of_variants) {
+  lurn_ctx *ctx = context(1, LURN_ISA_BEST);
+  bench b = new_bench(ctx, LURN_FLOAT32, (sizes){LSTM_ALL, 5, 3, 7, 16, true, true, true, false});
+  check_message(&b, W_HR, filled(ctx, LURN_FLOAT32, 2, (int64_t[]){3, 8}, 0), LURN_ESHAPE,
+                "lstm: w_hr has shape (3, 8), expected (P, 16): the projection's size, hidden");
+  check_message(&b, W_HR, filled(ctx, LURN_FLOAT32, 2, (int64_t[]){0, 16}, 0), LURN_ESHAPE,
+                "lstm: w_hr has shape (0, 16), expected (P, 16): the projection's size, hidden");
+  check_message(&b, W_HR, filled(ctx, LURN_FLOAT64, 2, (int64_t[]){3, 16}, 0), LURN_EDTYPE,
+                "lstm: w_hr is float64, expected float32 like x");
+  check_message(&b, W_HH, filled(ctx, LURN_FLOAT32, 2, (int64_t[]){48, 16}, 0), LURN_ESHAPE,
+                "lstm: w_hh has shape (48, 16), expected (48, 8)");
+  check_message(&b, H0, filled(ctx, LURN_FLOAT32, 2, (int64_t[]){3, 16}, 0), LURN_ESHAPE,
+                "lstm: h0 has shape (3, 16), expected (3, 8)");
+  check_message(&b, C0, filled(ctx, LURN_FLOAT32, 2, (int64_t[]){3, 8}, 0), LURN_ESHAPE,
+                "lstm: c0 has shape (3, 8), expected (3, 16)");
+  check_message(&b, W_CF, filled(ctx, LURN_FLOAT32, 1, (int64_t[]){8}, 0), LURN_ESHAPE,
+                "lstm: w_cf has shape (8), expected (16)");
+  check_message(&b, W_CI, filled(ctx, LURN_FLOAT32, 1, (int64_t[]){16}, 0), LURN_EVALUE,
+                "lstm: w_ci is given, but there is no input gate when gates are coupled");
+  check_message(&b, W_IH, filled(ctx, LURN_FLOAT32, 2, (int64_t[]){64, 7}, 0), LURN_ESHAPE,
+                "lstm: w_ih has shape (64, 7), expected (3 * hidden, 7)");
   free_bench(&b);
   lurn_ctx_free(ctx);
 }
@@ -531,7 +663,7 @@ static bool survives(int cell, int64_t fails) {
   return done;
 }
 TEST(every_allocation_fails_once) {
-  for (int cell = 0; cell <= RNN_TANH; cell++) {
+  for (int cell = 0; cell < CELLS; cell++) {
     int64_t fails = 0;
     while (!survives(cell, fails) && fails < 500) fails++;
     CHECK(fails > 10 && fails < 500);

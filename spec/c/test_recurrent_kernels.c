@@ -148,6 +148,98 @@ static void check_lstm(kind t) {
 }
 TEST(lstm) { for_each_kind(check_lstm); }
 
+/* ---- LSTM with peepholes or coupled gates ------------------------------------------------------------------ */
+
+/* As lstm_unit; peepholes of i f o are further inputs of the scalar. */
+typedef struct variant_unit {
+  bool coupled;
+  double in[8]; /* sums with bias of i f g o; cell before; peepholes */
+  double gate[4], cell, hidden;
+} variant_unit;
+
+static double variant_loss(variant_unit *u, double weight_h, double weight_c) {
+  u->gate[1] = sigmoid(u->in[1] + u->in[6] * u->in[4]);
+  u->gate[0] = u->coupled ? 1 - u->gate[1] : sigmoid(u->in[0] + u->in[5] * u->in[4]);
+  u->gate[2] = tanh(u->in[2]);
+  u->cell = u->gate[1] * u->in[4] + u->gate[0] * u->gate[2];
+  u->gate[3] = sigmoid(u->in[3] + u->in[7] * u->cell);
+  u->hidden = u->gate[3] * tanh(u->cell);
+  return weight_h * u->hidden + weight_c * u->cell;
+}
+
+static double variant_difference(variant_unit u, int which, double weight_h, double weight_c) {
+  const double eps = 1e-5;
+  u.in[which] += eps;
+  double above = variant_loss(&u, weight_h, weight_c);
+  u.in[which] -= 2 * eps;
+  return (above - variant_loss(&u, weight_h, weight_c)) / (2 * eps);
+}
+
+/* Unit i's sums and peepholes; without an array of peepholes they are 0. */
+static variant_unit unit_of(bool coupled, int i, const array *sums, const array *bias, const array *before,
+                            const array *peepholes) {
+  int first = coupled, G = 4 - first, j = i % H;
+  variant_unit u = {.coupled = coupled, .in[4] = get(before, i)};
+  for (int q = first; q < 4; q++) u.in[q] = get(sums, (i / H * G + q - first) * H + j) + get(bias, (q - first) * H + j);
+  for (int k = first; k < 3 && peepholes; k++) u.in[5 + k] = get(peepholes, (k - first) * H + j);
+  return u;
+}
+
+static void check_variant_of(kind t, bool coupled, bool peeping) {
+  array sums = random_array(t), bias = random_array(t), before = random_array(t), peep = random_array(t), gates = sums;
+  array cell = before, hidden = sums, dhidden = random_array(t), dcell = random_array(t), dbefore = dcell, total = sums;
+  array dgates = sums, again = sums;
+  const void *w = peeping ? data(&peep) : NULL;
+  double slack = 8 * tolerance(t) + 1e-8; /* slopes of up to 9 on products of up to four gates */
+  t.cells->lstm_variant_forward(coupled, N, H, data(&gates), data(&bias), w, data(&before), data(&cell), data(&hidden));
+  t.cells->lstm_variant_backward(coupled, N, H, data(&gates), w, data(&before), data(&cell), data(&dhidden),
+                                 data(&dbefore), data(&total), data(&dgates), data(&again));
+  for (int i = 0; i < N * H; i++) {
+    int first = coupled, place = (i / H * (4 - first) - first) * H + i % H; /* of gate 0, were there one */
+    variant_unit u = unit_of(coupled, i, &sums, &bias, &before, peeping ? &peep : NULL);
+    double weight_h = get(&dhidden, i), weight_c = get(&dcell, i);
+    variant_loss(&u, weight_h, weight_c);
+    for (int q = first; q < 4; q++) {
+      CHECK_NEAR(get(&gates, place + q * H), u.gate[q], 8 * tolerance(t));
+      CHECK_NEAR(get(&dgates, place + q * H), variant_difference(u, q, weight_h, weight_c), slack);
+    }
+    CHECK_NEAR(get(&cell, i), u.cell, 8 * tolerance(t));
+    CHECK_NEAR(get(&hidden, i), u.hidden, 8 * tolerance(t));
+    CHECK_NEAR(get(&dbefore, i), variant_difference(u, 4, weight_h, weight_c), slack);
+    CHECK(get(&again, i) == get(&hidden, i));
+    /* the peepholes' own gradients, as the layer makes them of dgates */
+    for (int k = first; k < 3 && peeping; k++) {
+      double seen = k == 2 ? get(&cell, i) : get(&before, i), d = get(&dgates, place + (k == 2 ? 3 : k) * H);
+      CHECK_NEAR(d * seen, variant_difference(u, 5 + k, weight_h, weight_c), 4 * slack);
+    }
+  }
+}
+
+static void check_variants(kind t) {
+  for (int variant = 0; variant < 4; variant++) check_variant_of(t, variant & 1, variant & 2);
+}
+TEST(lstm_variants) { for_each_kind(check_variants); }
+
+/* Without peepholes and coupling, the formulas are lstm_forward's and lstm_backward's; NULL where nothing is wanted. */
+static void check_plain_variant(kind t) {
+  array gates = random_array(t), bias = random_array(t), before = random_array(t), cell = before, hidden = gates;
+  array dhidden = random_array(t), dcell = random_array(t), dgates = gates;
+  array gates2 = gates, cell2 = cell, hidden2 = gates, dcell2 = dcell, dgates2 = gates;
+  t.cells->lstm_forward(N, H, data(&gates), data(&bias), data(&before), data(&cell), data(&hidden));
+  t.cells->lstm_variant_forward(false, N, H, data(&gates2), data(&bias), NULL, data(&before), data(&cell2),
+                                data(&hidden2));
+  t.cells->lstm_backward(N, H, data(&gates), data(&before), data(&cell), data(&dhidden), data(&dcell), NULL,
+                         data(&dgates));
+  t.cells->lstm_variant_backward(false, N, H, data(&gates2), NULL, data(&before), data(&cell2), data(&dhidden),
+                                 data(&dcell2), NULL, data(&dgates2), NULL);
+  for (int i = 0; i < N * H; i++) {
+    CHECK_NEAR(get(&hidden, i), get(&hidden2, i), tolerance(t));
+    CHECK_NEAR(get(&dcell, i), get(&dcell2, i), 4 * tolerance(t));
+  }
+  for (int i = 0; i < N * 4 * H; i++) CHECK_NEAR(get(&dgates, i), get(&dgates2, i), 4 * tolerance(t));
+}
+TEST(lstm_variant_without_any) { for_each_kind(check_plain_variant); }
+
 /* ---- GRU --------------------------------------------------------------------------------------------------- */
 
 /* weight hidden for one unit, whose former hidden state does not reach the sums. */
@@ -230,6 +322,33 @@ static void check_add_rows(kind t) {
   }
 }
 TEST(add_rows) { for_each_kind(check_add_rows); }
+
+static void check_variant_rows(kind t) {
+  for (int coupled = 0; coupled < 2; coupled++) {
+    array gates = random_array(t), state = random_array(t), hidden = random_array(t), bias = random_array(t);
+    array gates2 = gates, state2 = state, hidden2 = hidden, peep = random_array(t);
+    t.cells->lstm_variant_forward(coupled, N, H, data(&gates), data(&bias), data(&peep), data(&state), data(&state),
+                                  data(&hidden));
+    for (int64_t row = 0; row < N; row++) {
+      void *s = from_row(&state2, row, H);
+      t.cells->lstm_variant_forward(coupled, 1, H, from_row(&gates2, row, coupled ? 3 * H : 4 * H), data(&bias),
+                                    data(&peep), s, s, from_row(&hidden2, row, H));
+    }
+    CHECK(same(&gates, &gates2) && same(&state, &state2) && same(&hidden, &hidden2));
+  }
+}
+TEST(variant_rows_are_independent) { for_each_kind(check_variant_rows); }
+
+static void check_add_products(kind t) {
+  array a = random_array(t), b = random_array(t), total = random_array(t), sum = total;
+  t.cells->add_products(N, H, data(&a), 3 * H, data(&b), H, data(&sum));
+  for (int j = 0; j < 4 * H; j++) {
+    double want = get(&total, j);
+    for (int row = 0; row < N && j < H; row++) want += get(&a, row * 3 * H + j) * get(&b, row * H + j);
+    CHECK_NEAR(get(&sum, j), want, 8 * tolerance(t));
+  }
+}
+TEST(add_products) { for_each_kind(check_add_products); }
 
 /* Saturated gates stay finite. */
 static void check_extremes(kind t) {

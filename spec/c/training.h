@@ -43,7 +43,8 @@ static inline lurn_status training_forward(training *m, lurn_tensor **loss) {
   lurn_tensor *x = NULL, *y = NULL, *h = NULL, *c = NULL, *logits = NULL;
   lurn_status status = lurn_embedding(ctx, m->ids, m->p[0], 0, &x);
   if (status == LURN_OK)
-    status = lurn_lstm(ctx, x, m->p[1], m->p[2], m->p[3], m->p[4], NULL, NULL, NULL, false, NULL, &y, &h, &c);
+    status = lurn_lstm(ctx, x, m->p[1], m->p[2], m->p[3], m->p[4], NULL, NULL, NULL, NULL, NULL, NULL, NULL, false,
+                       false, NULL, &y, &h, &c);
   if (status == LURN_OK) status = lurn_linear(ctx, y, m->p[5], m->p[6], &logits);
   if (status == LURN_OK) status = lurn_cross_entropy(ctx, logits, m->targets, NULL, -100, 0, 1, 0, loss);
   lurn_tensor *made[] = {x, y, h, c, logits};

@@ -76,7 +76,7 @@ function LSTM:reset_parameters()
 end
 
 function LSTM:_run(w, x, h, c, lengths, reverse, record)
-  return core.lstm(x, w.w_ih, w.w_hh, w.b_ih, w.b_hh, h, c, lengths, reverse, record)
+  return core.lstm(x, w.w_ih, w.w_hh, w.b_ih, w.b_hh, h, c, lengths, nil, nil, nil, nil, false, reverse, record)
 end
 
 -- ---- GRU ----
