@@ -14,7 +14,7 @@ local cells = {}
 -- ---- What they share ----
 
 ---One step: `state = cell(x, state)`. Weights are weight_ih (G*H, D), weight_hh (G*H, H), bias_ih and bias_hh (G*H),
----at first uniform on +-1/sqrt(H); G is the number of gates.
+---and the peepholes of an LSTMCell, at first all uniform on +-1/sqrt(H); G is the number of gates.
 ---@class lurn.nn.Cell: lurn.nn.Module
 ---@field input_size integer
 ---@field hidden_size integer
@@ -29,6 +29,16 @@ Cell.kind, Cell.gates, Cell.has_cell = "Cell", 1, false
 local bias_option = { name = "bias", kind = "flag", default = true }
 Cell.schema = { bias_option }
 
+---The options of all cells and some more.
+---@param more lurn.nn.OptionSpec[]
+---@return lurn.nn.OptionSpec[]
+function Cell.schema_with(more)
+  return table.move(more, 1, #more, #Cell.schema + 1, table.move(Cell.schema, 1, #Cell.schema, 1, {}))
+end
+
+---What the options of one kind of cell, which are fields by now, change before there are weights.
+function Cell:_choose() end
+
 ---@param input_size integer
 ---@param hidden_size integer
 ---@param given? table
@@ -38,12 +48,18 @@ function Cell:init(input_size, hidden_size, given)
   self.input_size = check.count(who, "input_size", input_size)
   self.hidden_size = check.count(who, "hidden_size", hidden_size)
   local chosen = options.read(who, given, self.schema)
+  for _, option in ipairs(self.schema) do
+    if not option.only then self[option.name] = chosen[option.name] end
+  end
+  self:_choose()
   local rows, bias = self.gates * self.hidden_size, chosen.bias
-  self.bias = bias
   self.weight_ih = parameter.new(core.empty(rows, self.input_size))
   self.weight_hh = parameter.new(core.empty(rows, self.hidden_size))
   self:register_parameter("bias_ih", bias and parameter.new(core.empty(rows)) or nil)
   self:register_parameter("bias_hh", bias and parameter.new(core.empty(rows)) or nil)
+  for _, name in ipairs(gates.peepholes(self.peephole, self.coupled)) do
+    self["weight" .. name:sub(2)] = parameter.new(core.empty(self.hidden_size))
+  end
   return chosen
 end
 
@@ -75,12 +91,13 @@ function Cell:forward(x, state)
   end
   check.features(who, shape, self.input_size)
   check.dtype(who, x, self.weight_ih)
-  local h, c = State.parts(who, state, { shape[1], self.hidden_size }, self.has_cell)
+  local wanted = { shape[1], self.hidden_size }
+  local h, c = State.parts(who, state, wanted, self.has_cell and wanted)
   return State.new(self:_step(core.unsqueeze(x, 1), h, c))
 end
 
 function Cell:extra_repr()
-  return ("%d, %d%s"):format(self.input_size, self.hidden_size, self.bias and "" or ", bias=false")
+  return ("%d, %d%s"):format(self.input_size, self.hidden_size, gates.describe(self, self.schema))
 end
 
 -- ---- RNNCell ----
@@ -90,10 +107,11 @@ end
 ---@field nonlinearity "tanh"|"relu"|"sigmoid"
 ---@overload fun(input_size: integer, hidden_size: integer, options?: table): lurn.nn.RNNCell
 local RNNCell = Cell:extend "RNNCell"
-RNNCell.kind, RNNCell.schema = "RNNCell", { bias_option, gates.nonlinearity }
+RNNCell.kind = "RNNCell"
+RNNCell.schema = Cell.schema_with { gates.nonlinearity, table.unpack(gates.lstm_only "nn.LSTMCell") }
 
 function RNNCell:init(input_size, hidden_size, given)
-  self.nonlinearity = Cell.init(self, input_size, hidden_size, given).nonlinearity
+  Cell.init(self, input_size, hidden_size, given)
   self:reset_parameters()
 end
 
@@ -102,39 +120,46 @@ function RNNCell:_step(x, h)
   return h_n
 end
 
-function RNNCell:extra_repr()
-  local extra = Cell.extra_repr(self)
-  return self.nonlinearity == "tanh" and extra or ("%s, nonlinearity=%s"):format(extra, self.nonlinearity)
-end
-
 -- ---- LSTMCell ----
 
----One step of nn.LSTM; its state has h and c. Options: `bias` (true), `forget_bias` (0).
+---One step of nn.LSTM; its state has h and c. Options: `bias` (true), `forget_bias` (0), `peephole` (false): weight_ci,
+---weight_cf and weight_co (H), `coupled` (false): the weights hold f, g, o, and there is no weight_ci. There is no
+---projection.
 ---@class lurn.nn.LSTMCell: lurn.nn.Cell
 ---@field forget_bias number
+---@field peephole boolean
+---@field coupled boolean
+---@field weight_ci lurn.Tensor?
+---@field weight_cf lurn.Tensor?
+---@field weight_co lurn.Tensor?
 ---@overload fun(input_size: integer, hidden_size: integer, options?: table): lurn.nn.LSTMCell
 local LSTMCell = Cell:extend "LSTMCell"
 LSTMCell.kind, LSTMCell.gates, LSTMCell.has_cell = "LSTMCell", 4, true
-LSTMCell.schema = {
-  bias_option,
+LSTMCell.schema = Cell.schema_with {
   gates.forget_bias,
-  { name = "peephole", unavailable = true },
-  { name = "coupled", unavailable = true },
+  gates.peephole,
+  gates.coupled,
+  { name = "proj_size", only = "nn.LSTM" },
 }
 
 function LSTMCell:init(input_size, hidden_size, given)
-  self.forget_bias = Cell.init(self, input_size, hidden_size, given).forget_bias
-  gates.check_forget_bias("nn.LSTMCell", self.forget_bias, self.bias)
+  Cell.init(self, input_size, hidden_size, given)
   self:reset_parameters()
+end
+
+function LSTMCell:_choose()
+  gates.check_forget_bias("nn.LSTMCell", self.forget_bias, self.bias)
+  if self.coupled then self.gates = 3 end
 end
 
 function LSTMCell:reset_parameters()
   Cell.reset_parameters(self)
-  gates.add_forget_bias(self.bias_ih, self.forget_bias)
+  gates.add_forget_bias(self.bias_ih, self.forget_bias, self.coupled)
 end
 
 function LSTMCell:_step(x, h, c)
-  local _, h_n, c_n = core.lstm(x, self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh, h, c)
+  local _, h_n, c_n = core.lstm(x, self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh, h, c, nil, nil,
+    self.weight_ci, self.weight_cf, self.weight_co, self.coupled)
   return h_n, c_n
 end
 
@@ -145,6 +170,7 @@ end
 ---@overload fun(input_size: integer, hidden_size: integer, options?: {bias: boolean}): lurn.nn.GRUCell
 local GRUCell = Cell:extend "GRUCell"
 GRUCell.kind, GRUCell.gates = "GRUCell", 3
+GRUCell.schema = Cell.schema_with(gates.lstm_only "nn.LSTMCell")
 
 function GRUCell:init(input_size, hidden_size, given)
   Cell.init(self, input_size, hidden_size, given)

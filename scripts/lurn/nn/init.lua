@@ -16,6 +16,7 @@ local nn = {
   Linear = require "lurn.nn.linear",
   Embedding = require "lurn.nn.embedding",
   Dropout = require "lurn.nn.dropout",
+  VariationalDropout = require "lurn.nn.variational_dropout",
   LayerNorm = require "lurn.nn.layer_norm",
 
   RNN = rnn.RNN,

@@ -10,13 +10,14 @@ local options = {}
 ---@field name string
 ---@field kind string|string[]
 ---@field default any
----@field unavailable? boolean known by name only: an error unless it is nil, false or 0
+---@field only? string known by name, but there for that layer only: an error unless it is nil, false or 0
 
 local function is_number(value) return type(value) == "number" and value == value end
 
 -- What an option may be, in words and as a test.
 local kinds = {
   flag = { "true or false", function(v) return type(v) == "boolean" end },
+  size = { "0 or a positive integer", function(v) return is_number(v) and math.tointeger(v) ~= nil and v >= 0 end },
   count = { "a positive integer", function(v) return is_number(v) and math.tointeger(v) ~= nil and v >= 1 end },
   integer = { "an integer", function(v) return is_number(v) and math.tointeger(v) ~= nil end },
   number = { "a number", is_number },
@@ -26,6 +27,9 @@ local kinds = {
   table = { "a table", function(v) return type(v) == "table" end },
   any = { "anything", function() return true end },
 }
+
+-- Kinds whose values become integers, also where they were given as 2.0.
+local is_whole = { size = true, count = true, integer = true }
 
 local function quoted(words)
   local list = {}
@@ -56,7 +60,7 @@ end
 local function names_of(schema)
   local names = {}
   for _, spec in ipairs(schema) do
-    if not spec.unavailable then names[#names + 1] = spec.name end
+    if not spec.only then names[#names + 1] = spec.name end
   end
   return names
 end
@@ -77,8 +81,8 @@ end
 local function check_available(who, schema, given)
   for _, spec in ipairs(schema) do
     local value = given[spec.name]
-    if spec.unavailable and value and value ~= 0 then
-      core.raise(("%s: option %s is not available in this version"):format(who, spec.name))
+    if spec.only and value and value ~= 0 then
+      core.raise(("%s: option %s is there for %s only"):format(who, spec.name, spec.only))
     end
   end
 end
@@ -100,9 +104,9 @@ function options.read(who, given, schema)
     local value = given[spec.name]
     if value == nil then
       value = spec.default
-    elseif not spec.unavailable then
+    elseif not spec.only then
       check_value(who, spec, value)
-      if spec.kind == "count" or spec.kind == "integer" then value = math.tointeger(value) end
+      if is_whole[spec.kind] then value = math.tointeger(value) end
     end
     values[spec.name] = value
   end

@@ -3,16 +3,19 @@
 
 local core = require "lurn.core"
 local check = require "lurn.nn.check"
+local gates = require "lurn.nn.gates"
 local initializers = require "lurn.nn.initializers"
 local Module = require "lurn.nn.module"
 local options = require "lurn.nn.options"
 local parameter = require "lurn.nn.parameter"
 local State = require "lurn.nn.state"
+local VariationalDropout = require "lurn.nn.variational_dropout"
 
 ---@class lurn.nn.RecurrentOptions
 ---@field num_layers? integer (1)
 ---@field bias? boolean (true)
 ---@field dropout? number (0) probability, on the output of each layer but the last, in training
+---@field variational? boolean (false) dropout takes one mask for all steps of a sequence, as nn.VariationalDropout does
 ---@field bidirectional? boolean (false) y has (..., 2 * hidden): forward, then reverse
 ---@field batch_first? boolean (false) x and y are (N, T, ...) instead of (T, N, ...); states are (L, N, H) all the same
 
@@ -22,15 +25,16 @@ local State = require "lurn.nn.state"
 
 ---Layers and directions are named as in PyTorch: weight_ih_l0 (G*H, D), weight_hh_l0 (G*H, H), bias_ih_l0 and
 ---bias_hh_l0 (G*H), then ..._l0_reverse, ..._l1 and so on; G is the number of gates. At first all are uniform on
----+-1/sqrt(H).
+---+-1/sqrt(H). What an LSTM may have besides is told there: with a projection to P, h_t has P columns instead of H, and
+---D of the layers above is P times the number of directions.
 ---
 ---Recordings: `local rec = {}; layer(x, state, {record = rec})` puts a record of layer l into `rec[l]`, and of its
 ---reverse direction into `rec.reverse[l]`. A record has, as tensors in time order whatever the direction,
 ---
----    gates        after their nonlinearity (T, N, G*H): LSTM i f g o, GRU r z n, RNN h
----    hidden       h_t (T, N, H)
+---    gates        after their nonlinearity (T, N, G*H): LSTM i f g o, coupled f g o, GRU r z n, RNN h
+---    hidden       h_t (T, N, H), with a projection (T, N, P)
 ---    cell         c_t (T, N, H), LSTM only
----    grad_hidden  after backward: the total gradient of h_t, from the output and from later steps (T, N, H)
+---    grad_hidden  after backward: the total gradient of h_t, from the output and from later steps, shaped as hidden
 ---    grad_cell    after backward: that of c_t, LSTM only
 ---
 ---and nil for what is not there, or not yet. A table that is passed again gets new records; the old ones stay as they
@@ -41,6 +45,7 @@ local State = require "lurn.nn.state"
 ---@field num_layers integer
 ---@field bias boolean
 ---@field dropout number
+---@field variational boolean
 ---@field bidirectional boolean
 ---@field batch_first boolean
 local Recurrent = Module:extend "Recurrent"
@@ -57,6 +62,7 @@ Recurrent.schema = {
   { name = "dropout", kind = "probability", default = 0 },
   { name = "bidirectional", kind = "flag", default = false },
   { name = "batch_first", kind = "flag", default = false },
+  { name = "variational", kind = "flag", default = false },
 }
 
 ---The options of all layers and some more.
@@ -69,25 +75,36 @@ end
 
 -- ---- Making ----
 
--- Names of the weights of a layer and direction, both counted from 1.
-local function weight_names(layer, direction)
-  local suffix = ("_l%d%s"):format(layer - 1, direction == 2 and "_reverse" or "")
-  return {
-    w_ih = "weight_ih" .. suffix,
-    w_hh = "weight_hh" .. suffix,
-    b_ih = "bias_ih" .. suffix,
-    b_hh = "bias_hh" .. suffix,
-  }
+-- The weights of any layer and direction by the op's names, in the order in which they are made: "w_ih" is the
+-- parameter weight_ih_l0, and so on.
+---@return {name: string, shape: integer[]}[]
+function Recurrent:_shapes(input_size)
+  local rows = self.gates * self.hidden_size
+  local list = { { name = "w_ih", shape = { rows, input_size } }, { name = "w_hh", shape = { rows, self._columns } } }
+  if self.bias then
+    table.insert(list, { name = "b_ih", shape = { rows } })
+    table.insert(list, { name = "b_hh", shape = { rows } })
+  end
+  return list
 end
 
-local function add_weights(self, names, input_size)
-  local rows, hidden = self.gates * self.hidden_size, self.hidden_size
-  self[names.w_ih] = parameter.new(core.empty(rows, input_size))
-  self[names.w_hh] = parameter.new(core.empty(rows, hidden))
-  if not self.bias then return end
-  self[names.b_ih] = parameter.new(core.empty(rows))
-  self[names.b_hh] = parameter.new(core.empty(rows))
+local full_names = { w = "weight", b = "bias" }
+
+-- Makes the weights of a layer and direction, both counted from 1; returns the parameters' names by the op's.
+local function add_weights(self, layer, direction)
+  local suffix = ("_l%d%s"):format(layer - 1, direction == 2 and "_reverse" or "")
+  local names = {}
+  for _, weight in ipairs(self:_shapes(layer == 1 and self.input_size or self._directions * self._columns)) do
+    local kind, rest = weight.name:match "^(.)(.*)$"
+    local name = full_names[kind] .. rest .. suffix
+    names[weight.name] = name
+    self[name] = parameter.new(core.empty(weight.shape))
+  end
+  return names
 end
+
+---What the options of one kind of layer, which are fields by now, change before there are weights.
+function Recurrent:_choose() end
 
 ---@param input_size integer
 ---@param hidden_size integer
@@ -98,15 +115,15 @@ function Recurrent:init(input_size, hidden_size, given)
   self.input_size = check.count(who, "input_size", input_size)
   self.hidden_size = check.count(who, "hidden_size", hidden_size)
   local chosen = options.read(who, given, self.schema)
-  for _, option in ipairs(Recurrent.schema) do self[option.name] = chosen[option.name] end
+  for _, option in ipairs(self.schema) do
+    if not option.only then self[option.name] = chosen[option.name] end
+  end
   self._directions = self.bidirectional and 2 or 1
+  self._columns = self.hidden_size -- of the hidden state
+  self:_choose()
   self._weights = {}
   for layer = 1, self.num_layers do
-    for direction = 1, self._directions do
-      local names = weight_names(layer, direction)
-      add_weights(self, names, layer == 1 and self.input_size or self._directions * self.hidden_size)
-      table.insert(self._weights, names)
-    end
+    for direction = 1, self._directions do table.insert(self._weights, add_weights(self, layer, direction)) end
   end
   return chosen
 end
@@ -115,10 +132,7 @@ end
 function Recurrent:reset_parameters()
   local bound = 1 / math.sqrt(self.hidden_size)
   for _, names in ipairs(self._weights) do
-    for _, part in ipairs { "w_ih", "w_hh", "b_ih", "b_hh" } do
-      local p = self[names[part]]
-      if p then initializers.uniform_(p, -bound, bound) end
-    end
+    for _, weight in ipairs(self:_shapes(0)) do initializers.uniform_(self[names[weight.name]], -bound, bound) end
   end
 end
 
@@ -177,7 +191,7 @@ local function prepare_recordings(self, recordings)
 end
 
 ---One layer in one direction: y, h_n and c_n (or nil). What each kind of layer defines.
----@param w table weights: w_ih, w_hh, b_ih, b_hh
+---@param w table weights: w_ih, w_hh, b_ih, b_hh, and what _shapes has besides
 ---@param x lurn.Tensor (T, N, D)
 ---@param h lurn.Tensor? (N, H)
 ---@param c lurn.Tensor? (N, H)
@@ -192,8 +206,9 @@ function Recurrent:_run(w, x, h, c, lengths, reverse, record) -- luacheck: ignor
 end
 
 local function weights_of(self, row)
-  local names = self._weights[row]
-  return { w_ih = self[names.w_ih], w_hh = self[names.w_hh], b_ih = self[names.b_ih], b_hh = self[names.b_hh] }
+  local weights = {}
+  for part, name in pairs(self._weights[row]) do weights[part] = self[name] end
+  return weights
 end
 
 -- One layer in all its directions; `call` holds what is the same for all layers and collects the states.
@@ -209,6 +224,12 @@ local function run_layer(self, call, x, layer)
   return #outputs == 1 and outputs[1] or core.cat(outputs, 3)
 end
 
+-- What one layer hands to the next.
+local function between_layers(self, x)
+  if not self.training or self.dropout == 0 then return x end
+  return self.variational and VariationalDropout.drop(x, self.dropout, 1) or core.dropout(x, self.dropout, true)
+end
+
 -- A new first dimension that counts layers and directions.
 local function stacked(list)
   return #list == 1 and core.unsqueeze(list[1], 1) or core.stack(list, 1)
@@ -220,18 +241,19 @@ end
 ---@param state? lurn.nn.State|table also {h = ..., c = ...}; nil means zero
 ---@param given? lurn.nn.RecurrentCallOptions
 ---@return lurn.Tensor y (T, N, directions * hidden_size), or batch first: h_t of the last layer
----@return lurn.nn.State state after the last step: .h and, for LSTM, .c, (num_layers * directions, N, hidden_size)
+---@return lurn.nn.State state after the last step: .h and, for LSTM, .c, (num_layers * directions, N, hidden_size);
+---with a projection y and .h have proj_size instead of hidden_size
 function Recurrent:forward(x, state, given)
   local who = getmetatable(self).__name
   local call = { h_n = {}, c_n = {} }
   call.lengths, call.record = read_options(who, given)
-  local shape = { self.num_layers * self._directions, check_input(self, who, x), self.hidden_size }
-  call.h, call.c = State.parts(who, state, shape, self.has_cell)
+  local rows, N = self.num_layers * self._directions, check_input(self, who, x)
+  call.h, call.c = State.parts(who, state, { rows, N, self._columns }, self.has_cell and { rows, N, self.hidden_size })
   if self.batch_first then x = x:transpose(1, 2) end
   prepare_recordings(self, call.record)
   for layer = 1, self.num_layers do
     x = run_layer(self, call, x, layer)
-    if layer < self.num_layers and self.training and self.dropout > 0 then x = core.dropout(x, self.dropout, true) end
+    if layer < self.num_layers then x = between_layers(self, x) end
   end
   if self.batch_first then x = x:transpose(1, 2) end
   return x, State.new(stacked(call.h_n), self.has_cell and stacked(call.c_n) or nil)
@@ -240,12 +262,7 @@ end
 -- ---- Printing ----
 
 function Recurrent:extra_repr()
-  local parts = { ("%d, %d"):format(self.input_size, self.hidden_size) }
-  for _, option in ipairs(Recurrent.schema) do
-    local value = self[option.name]
-    if value ~= option.default then parts[#parts + 1] = ("%s=%s"):format(option.name, value) end
-  end
-  return table.concat(parts, ", ")
+  return ("%d, %d%s"):format(self.input_size, self.hidden_size, gates.describe(self, self.schema))
 end
 
 return Recurrent

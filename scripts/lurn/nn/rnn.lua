@@ -19,13 +19,13 @@ RNN.kind = "RNN"
 ---@class lurn.nn.RNNOptions: lurn.nn.RecurrentOptions
 ---@field nonlinearity? "tanh"|"relu"|"sigmoid" ("tanh")
 
-RNN.schema = Recurrent.schema_with { gates.nonlinearity }
+RNN.schema = Recurrent.schema_with { gates.nonlinearity, table.unpack(gates.lstm_only "nn.LSTM") }
 
 ---@param input_size integer
 ---@param hidden_size integer
 ---@param given? lurn.nn.RNNOptions
 function RNN:init(input_size, hidden_size, given)
-  self.nonlinearity = Recurrent.init(self, input_size, hidden_size, given).nonlinearity
+  Recurrent.init(self, input_size, hidden_size, given)
   self:reset_parameters()
 end
 
@@ -33,50 +33,80 @@ function RNN:_run(w, x, h, _, lengths, reverse, record)
   return core.rnn(x, w.w_ih, w.w_hh, w.b_ih, w.b_hh, h, lengths, self.nonlinearity, reverse, record)
 end
 
-function RNN:extra_repr()
-  local extra = Recurrent.extra_repr(self)
-  return self.nonlinearity == "tanh" and extra or ("%s, nonlinearity=%s"):format(extra, self.nonlinearity)
-end
-
 -- ---- LSTM ----
 
 ---`i, f, o = sigmoid(W_ih x_t + b_ih + W_hh h_(t-1) + b_hh)`, `g = tanh(the same)`, `c_t = f c_(t-1) + i g`,
 ---`h_t = o tanh(c_t)`; the rows of the weights hold i, f, g, o.
+---
+---With proj_size = P, `h_t = W_hr (o tanh(c_t))` with weight_hr_l0 (P, H): y, state.h and weight_hh_l0 have P columns
+---instead of H; state.c keeps H. With peephole, i and f have w c_(t-1) in their sums too and o has w c_t, elementwise,
+---by weight_ci_l0, weight_cf_l0 and weight_co_l0 (H). With coupled, i = 1 - f: the rows of the weights hold f, g, o,
+---and there is no weight_ci_l0.
 ---Hochreiter, Schmidhuber: Long short-term memory. Neural Computation 9, 1997.
 ---Forget gate: Gers, Schmidhuber, Cummins: Learning to forget. Neural Computation 12, 2000.
+---peephole: Gers, Schraudolph, Schmidhuber: Learning precise timing with LSTM recurrent networks. JMLR 3, 2002.
+---coupled: Greff et al.: LSTM: a search space odyssey. IEEE TNNLS 28, 2017.
+---proj_size: Sak, Senior, Beaufays: Long short-term memory based recurrent neural network architectures. 2014.
 ---forget_bias: Jozefowicz, Zaremba, Sutskever: An empirical exploration of recurrent network architectures. ICML 2015.
 ---@class lurn.nn.LSTM: lurn.nn.Recurrent
 ---@field forget_bias number
+---@field proj_size integer
+---@field peephole boolean
+---@field coupled boolean
 ---@overload fun(input_size: integer, hidden_size: integer, options?: lurn.nn.LSTMOptions): lurn.nn.LSTM
 local LSTM = Recurrent:extend "LSTM"
 LSTM.kind, LSTM.gates, LSTM.has_cell = "LSTM", 4, true
 
 ---@class lurn.nn.LSTMOptions: lurn.nn.RecurrentOptions
 ---@field forget_bias? number (0) added to the forget part of bias_ih at initialisation
+---@field proj_size? integer (0) size that h_t is projected to, less than hidden_size; 0: none
+---@field peephole? boolean (false) gates see the cell
+---@field coupled? boolean (false) the input gate is 1 - f
 
 LSTM.schema = Recurrent.schema_with {
   gates.forget_bias,
-  { name = "proj_size", unavailable = true },
-  { name = "peephole", unavailable = true },
-  { name = "coupled", unavailable = true },
+  { name = "proj_size", kind = "size", default = 0 },
+  gates.peephole,
+  gates.coupled,
 }
 
 ---@param input_size integer
 ---@param hidden_size integer
 ---@param given? lurn.nn.LSTMOptions
 function LSTM:init(input_size, hidden_size, given)
-  self.forget_bias = Recurrent.init(self, input_size, hidden_size, given).forget_bias
-  gates.check_forget_bias("nn.LSTM", self.forget_bias, self.bias)
+  Recurrent.init(self, input_size, hidden_size, given)
   self:reset_parameters()
+end
+
+function LSTM:_choose()
+  gates.check_forget_bias("nn.LSTM", self.forget_bias, self.bias)
+  if self.proj_size >= self.hidden_size then
+    core.raise(("nn.LSTM: proj_size is %d; expected less than hidden_size, %d"):format(self.proj_size,
+      self.hidden_size))
+  end
+  if self.proj_size > 0 then self._columns = self.proj_size end
+  if self.coupled then self.gates = 3 end
+end
+
+function LSTM:_shapes(input_size)
+  local list, H = Recurrent._shapes(self, input_size), self.hidden_size
+  if self.proj_size > 0 then table.insert(list, { name = "w_hr", shape = { self.proj_size, H } }) end
+  for _, name in ipairs(gates.peepholes(self.peephole, self.coupled)) do
+    table.insert(list, { name = name, shape = { H } })
+  end
+  return list
 end
 
 function LSTM:reset_parameters()
   Recurrent.reset_parameters(self)
-  for _, names in ipairs(self._weights) do gates.add_forget_bias(self[names.b_ih], self.forget_bias) end
+  for _, names in ipairs(self._weights) do
+    if names.b_ih then gates.add_forget_bias(self[names.b_ih], self.forget_bias, self.coupled) end
+  end
 end
 
 function LSTM:_run(w, x, h, c, lengths, reverse, record)
-  return core.lstm(x, w.w_ih, w.w_hh, w.b_ih, w.b_hh, h, c, lengths, nil, nil, nil, nil, false, reverse, record)
+  return core.lstm(x, w.w_ih, w.w_hh, w.b_ih, w.b_hh, h, c, lengths, w.w_hr, w.w_ci, w.w_cf, w.w_co, self.coupled,
+    reverse, record)
 end
 
 -- ---- GRU ----
@@ -88,6 +118,8 @@ end
 ---@overload fun(input_size: integer, hidden_size: integer, options?: lurn.nn.RecurrentOptions): lurn.nn.GRU
 local GRU = Recurrent:extend "GRU"
 GRU.kind, GRU.gates = "GRU", 3
+
+GRU.schema = Recurrent.schema_with(gates.lstm_only "nn.LSTM")
 
 ---@param input_size integer
 ---@param hidden_size integer

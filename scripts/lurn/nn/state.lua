@@ -4,7 +4,7 @@ local core = require "lurn.core"
 local check = require "lurn.nn.check"
 
 ---`h` and, for LSTM, `c`: (num_layers * directions, N, hidden) for layers, layer by layer and in each forward before
----reverse; (N, hidden) for cells.
+---reverse; (N, hidden) for cells. With a projection h is as wide as that, and c as the hidden size.
 ---@class lurn.nn.State
 ---@field h lurn.Tensor
 ---@field c lurn.Tensor?
@@ -108,13 +108,13 @@ end
 ---fit.
 ---@param who string
 ---@param state lurn.nn.State|table|nil
----@param shape integer[] what h and c must have
----@param has_cell boolean whether there is a c
+---@param shape integer[] what h must have
+---@param cell_shape? integer[] what c must have; nil where there is none
 ---@return lurn.Tensor? h
 ---@return lurn.Tensor? c
-function State.parts(who, state, shape, has_cell)
+function State.parts(who, state, shape, cell_shape)
   if state == nil then return nil, nil end
-  local expected = has_cell and "{h = ..., c = ...}" or "{h = ...}"
+  local expected = cell_shape and "{h = ..., c = ...}" or "{h = ...}"
   if type(state) ~= "table" then
     core.raise(("%s: the state is %s; expected a state or a table %s"):format(who, check.describe(state), expected))
   end
@@ -122,8 +122,8 @@ function State.parts(who, state, shape, has_cell)
     core.raise(("%s: the state has no h; expected a state or a table %s; options come third"):format(who, expected))
   end
   check_part(who, "h", state.h, shape)
-  if not has_cell then return state.h, nil end
-  check_part(who, "c", state.c, shape)
+  if not cell_shape then return state.h, nil end
+  check_part(who, "c", state.c, cell_shape)
   return state.h, state.c
 end
 

@@ -16,10 +16,18 @@ function cells.RNN(w, x, h, _, nonlinearity)
   return a[nonlinearity or "tanh"](a)
 end
 
+---Also with weight_hr, weight_ci, weight_cf, weight_co, and with three gates instead of four where they are coupled.
 function cells.LSTM(w, x, h, c)
-  local i, f, g, o = table.unpack((affine(x, w.weight_ih, w.bias_ih) + affine(h, w.weight_hh, w.bias_hh)):chunk(4, 2))
-  c = f:sigmoid() * c + i:sigmoid() * g:tanh()
-  return o:sigmoid() * c:tanh(), c
+  local sums = affine(x, w.weight_ih, w.bias_ih) + affine(h, w.weight_hh, w.bias_hh)
+  local coupled = sums.shape[2] == 3 * c.shape[2]
+  local gates = sums:chunk(coupled and 3 or 4, 2)
+  local f, g, o = table.unpack(gates, #gates - 2)
+  local function seen(gate, peephole, cell) return peephole and gate + peephole * cell or gate end
+  f = seen(f, w.weight_cf, c):sigmoid()
+  local i = coupled and 1 - f or seen(gates[1], w.weight_ci, c):sigmoid()
+  c = f * c + i * g:tanh()
+  h = seen(o, w.weight_co, c):sigmoid() * c:tanh()
+  return w.weight_hr and h:matmul(w.weight_hr:t()) or h, c
 end
 
 function cells.GRU(w, x, h)
@@ -35,8 +43,8 @@ end
 ---@return lurn.Tensor y
 ---@return table state {h, c}, each (1, N, H)
 function cells.run(kind, layer, x, state, nonlinearity, steps)
-  local w = { weight_ih = layer.weight_ih_l0, weight_hh = layer.weight_hh_l0, bias_ih = layer.bias_ih_l0,
-    bias_hh = layer.bias_hh_l0 }
+  local w = {}
+  for name, p in layer:named_parameters() do w[name:gsub("_l0$", "")] = p end
   local h, c, hs, cs = state.h[1], state.c and state.c[1], {}, {}
   for t = 1, x.shape[1] do
     h, c = cells[kind](w, x[t], h, c, nonlinearity)

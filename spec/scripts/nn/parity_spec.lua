@@ -41,7 +41,7 @@ end
 local function run_layer(case)
   local s, t = case.settings, case.tensors
   local options = { num_layers = s.num_layers, bidirectional = s.bidirectional, bias = s.bias,
-    batch_first = s.batch_first, nonlinearity = s.nonlinearity }
+    batch_first = s.batch_first, nonlinearity = s.nonlinearity, proj_size = s.proj_size }
   local layer = nn[s.type](s.input, s.hidden, options)
   layer:load_state_dict(weights_for(layer, t))
   local leaves = { x = helper.leaf(t.x), h0 = helper.leaf(t.h0), c0 = helper.leaf(t.c0) }
@@ -79,12 +79,10 @@ end
 for _, file in ipairs { "rnn", "lstm", "gru" } do
   describe(file .. " gives PyTorch's numbers", function()
     for _, case in ipairs((helper.reference(file))) do
-      if not case.settings.proj_size then -- not in this version
-        it("in case " .. case.name, function()
-          local run = case.name == "cell" and run_cell or run_layer
-          run(case)
-        end)
-      end
+      it("in case " .. case.name, function()
+        local run = case.name == "cell" and run_cell or run_layer
+        run(case)
+      end)
     end
   end)
 end

@@ -378,11 +378,12 @@ describe("options", function()
       tostring(nn.RNN(3, 4, { bias = false, batch_first = true, nonlinearity = "relu" })))
   end)
 
-  it("that are not there yet say so", function()
-    for _, name in ipairs { "proj_size", "peephole", "coupled" } do
-      fails(("nn.LSTM: option %s is not available in this version"):format(name), nn.LSTM, 3, 4, { [name] = 2 })
+  it("of the LSTM alone say so", function()
+    for _, name in ipairs { "proj_size", "peephole", "coupled", "forget_bias" } do
+      fails(("nn.GRU: option %s is there for nn.LSTM only"):format(name), nn.GRU, 3, 4, { [name] = 2 })
+      fails(("nn.RNN: option %s is there for nn.LSTM only"):format(name), nn.RNN, 3, 4, { [name] = 2 })
     end
-    assert.truthy(nn.LSTM(3, 4, { proj_size = 0, peephole = false }))
+    assert.truthy(nn.GRU(3, 4, { proj_size = 0, peephole = false }))
   end)
 
   it("that are unknown or wrong say so", function()
