@@ -203,11 +203,12 @@ void lurn__chunk_products(lurn__backward *r) {
   const lurn__layer_gradients *out = &r->out;
   bool peephole = out->peephole[0] || out->peephole[1] || out->peephole[2];
   bool weights = out->w_ih || out->w_hh || out->b_ih || out->b_hh || peephole;
+  bool projection = out->w_hr && r->projection.n > 0;
   bands b = {r,
-             {make_band(r, weight_rows, weights, r->s.rows, 2), make_band(r, projection_rows, out->w_hr, r->s.P, 1),
+             {make_band(r, weight_rows, weights, r->s.rows, 2), make_band(r, projection_rows, projection, r->s.P, 1),
               make_band(r, input_rows, out->x, chunk_rows(r), 4)}};
   int64_t count = 0;
   for (int i = 0; i < BAND_KINDS; i++) count += b.kind[i].count;
-  if (out->w_hr) lurn__parallel(r->s.ctx, r->team.threads, pack_projection, r);
+  if (projection) lurn__parallel(r->s.ctx, r->team.threads, pack_projection, r);
   lurn__parallel(r->s.ctx, count, band_task, &b);
 }

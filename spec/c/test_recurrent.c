@@ -292,6 +292,7 @@ static void gradients_of(int64_t T, int64_t N, int64_t D, int64_t H) {
 TEST(gradients) { gradients_of(4, 3, 2, 3); }
 TEST(gradients_no_input_features) { gradients_of(2, 2, 0, 2); }
 TEST(gradients_one_step) { gradients_of(1, 2, 1, 2); }
+TEST(gradients_no_sequences) { gradients_of(2, 0, 1, 2); }
 TEST(gradients_no_steps) { gradients_of(0, 2, 1, 2); }
 
 /* Gradients of float32 in several chunks against those of float64 in as many. */
