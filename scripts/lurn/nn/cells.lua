@@ -5,6 +5,7 @@ local check = require "lurn.nn.check"
 local gates = require "lurn.nn.gates"
 local initializers = require "lurn.nn.initializers"
 local Module = require "lurn.nn.module"
+local noise = require "lurn.nn.noise"
 local options = require "lurn.nn.options"
 local parameter = require "lurn.nn.parameter"
 local State = require "lurn.nn.state"
@@ -14,7 +15,8 @@ local cells = {}
 -- ---- What they share ----
 
 ---One step: `state = cell(x, state)`. Weights are weight_ih (G*H, D), weight_hh (G*H, H), bias_ih and bias_hh (G*H),
----and the peepholes of an LSTMCell, at first all uniform on +-1/sqrt(H); G is the number of gates.
+---and the peepholes of an LSTMCell, at first all uniform on +-1/sqrt(H); G is the number of gates. All take the options
+---`bias` (true) and `zoneout` (0), a number or {h = ..., c = ...}, as layers do.
 ---@class lurn.nn.Cell: lurn.nn.Module
 ---@field input_size integer
 ---@field hidden_size integer
@@ -27,7 +29,7 @@ local Cell = Module:extend "Cell"
 Cell.kind, Cell.gates, Cell.has_cell = "Cell", 1, false
 
 local bias_option = { name = "bias", kind = "flag", default = true }
-Cell.schema = { bias_option }
+Cell.schema = { bias_option, noise.zoneout_option }
 
 ---The options of all cells and some more.
 ---@param more lurn.nn.OptionSpec[]
@@ -53,6 +55,7 @@ function Cell:init(input_size, hidden_size, given)
   end
   self:_choose()
   local rows, bias = self.gates * self.hidden_size, chosen.bias
+  self.zoneout = noise.read_zoneout(who, chosen.zoneout, self.has_cell)
   self.weight_ih = parameter.new(core.empty(rows, self.input_size))
   self.weight_hh = parameter.new(core.empty(rows, self.hidden_size))
   self:register_parameter("bias_ih", bias and parameter.new(core.empty(rows)) or nil)
@@ -93,7 +96,7 @@ function Cell:forward(x, state)
   check.dtype(who, x, self.weight_ih)
   local wanted = { shape[1], self.hidden_size }
   local h, c = State.parts(who, state, wanted, self.has_cell and wanted)
-  return State.new(self:_step(core.unsqueeze(x, 1), h, c))
+  return State.new(noise.zone_out(self, h, c, self:_step(core.unsqueeze(x, 1), h, c)))
 end
 
 function Cell:extra_repr()
@@ -182,5 +185,5 @@ function GRUCell:_step(x, h)
   return h_n
 end
 
-cells.RNNCell, cells.LSTMCell, cells.GRUCell = RNNCell, LSTMCell, GRUCell
+cells.Cell, cells.RNNCell, cells.LSTMCell, cells.GRUCell = Cell, RNNCell, LSTMCell, GRUCell
 return cells

@@ -2,6 +2,7 @@
 
 local activations = require "lurn.nn.activations"
 local cells = require "lurn.nn.cells"
+local layer_norm_rnn = require "lurn.nn.layer_norm_rnn"
 local rnn = require "lurn.nn.rnn"
 local state = require "lurn.nn.state"
 
@@ -25,6 +26,11 @@ local nn = {
   RNNCell = cells.RNNCell,
   LSTMCell = cells.LSTMCell,
   GRUCell = cells.GRUCell,
+  LayerNormLSTM = layer_norm_rnn.LayerNormLSTM,
+  LayerNormGRU = layer_norm_rnn.LayerNormGRU,
+  LayerNormLSTMCell = layer_norm_rnn.LayerNormLSTMCell,
+  LayerNormGRUCell = layer_norm_rnn.LayerNormGRUCell,
+  Unroll = require "lurn.nn.unroll",
 
   functional = require "lurn.nn.functional",
   init = require "lurn.nn.initializers",

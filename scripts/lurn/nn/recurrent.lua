@@ -5,7 +5,9 @@ local core = require "lurn.core"
 local check = require "lurn.nn.check"
 local gates = require "lurn.nn.gates"
 local initializers = require "lurn.nn.initializers"
+local lengths_of = require "lurn.nn.lengths"
 local Module = require "lurn.nn.module"
+local noise = require "lurn.nn.noise"
 local options = require "lurn.nn.options"
 local parameter = require "lurn.nn.parameter"
 local State = require "lurn.nn.state"
@@ -18,6 +20,8 @@ local VariationalDropout = require "lurn.nn.variational_dropout"
 ---@field variational? boolean (false) dropout takes one mask for all steps of a sequence, as nn.VariationalDropout does
 ---@field bidirectional? boolean (false) y has (..., 2 * hidden): forward, then reverse
 ---@field batch_first? boolean (false) x and y are (N, T, ...) instead of (T, N, ...); states are (L, N, H) all the same
+---@field zoneout? number|{h: number?, c: number?} (0) probability that a unit of h, or of c, keeps its former value at a step in training; in evaluation the expected value. Slower: goes step by step. Krueger et al.: Zoneout. ICLR 2017
+---@field recurrent_dropout? number (0) probability, in training, on what W_hh h_(t-1) sees of h_(t-1): one mask per sequence for all steps of a call. Slower: goes step by step. Gal, Ghahramani. NIPS 2016
 
 ---@class lurn.nn.RecurrentCallOptions
 ---@field lengths? lurn.Tensor|integer[] of each sequence (N), 0 to T: y is zero past it, and the state is the one at it
@@ -63,6 +67,8 @@ Recurrent.schema = {
   { name = "bidirectional", kind = "flag", default = false },
   { name = "batch_first", kind = "flag", default = false },
   { name = "variational", kind = "flag", default = false },
+  noise.zoneout_option,
+  noise.recurrent_dropout_option,
 }
 
 ---The options of all layers and some more.
@@ -118,6 +124,7 @@ function Recurrent:init(input_size, hidden_size, given)
   for _, option in ipairs(self.schema) do
     if not option.only then self[option.name] = chosen[option.name] end
   end
+  self.zoneout = noise.read_zoneout(who, self.zoneout, self.has_cell)
   self._directions = self.bidirectional and 2 or 1
   self._columns = self.hidden_size -- of the hidden state
   self:_choose()
@@ -140,21 +147,6 @@ end
 
 local call_schema = { { name = "lengths", kind = "any" }, { name = "record", kind = "table" } }
 
-local function lengths_of(who, lengths)
-  if lengths == nil or core.is_tensor(lengths) then return lengths end
-  if type(lengths) ~= "table" then
-    core.raise(("%s: lengths is %s; expected an int64 tensor or a list"):format(who, check.describe(lengths)))
-  end
-  local list = {}
-  for i, length in ipairs(lengths) do
-    list[i] = math.tointeger(length)
-    if not list[i] then
-      core.raise(("%s: lengths[%d] is %s; expected an integer"):format(who, i, tostring(length)))
-    end
-  end
-  return core.tensor(list, { dtype = "int64" })
-end
-
 -- Checks the input and gives its number of sequences.
 local function check_input(self, who, x)
   check.tensor(who, "input", x)
@@ -172,7 +164,7 @@ end
 local function read_options(who, given)
   if given == nil then return nil, nil end
   local chosen = options.read(who, given, call_schema)
-  return lengths_of(who, chosen.lengths), chosen.record
+  return lengths_of.read(who, chosen.lengths), chosen.record
 end
 
 -- A new record for a layer and direction in the caller's table, or nil where nothing is recorded.
@@ -219,7 +211,7 @@ local function run_layer(self, call, x, layer)
     local h, c = call.h and core.select(call.h, 1, row), call.c and core.select(call.c, 1, row)
     local record = new_record(call.record, layer, direction)
     outputs[direction], call.h_n[row], call.c_n[row] =
-      self:_run(weights_of(self, row), x, h, c, call.lengths, direction == 2, record)
+      noise.run(self, weights_of(self, row), x, h, c, call.lengths, direction == 2, record)
   end
   return #outputs == 1 and outputs[1] or core.cat(outputs, 3)
 end

@@ -3,6 +3,7 @@
 local core = require "lurn.core"
 local gates = require "lurn.nn.gates"
 local Recurrent = require "lurn.nn.recurrent"
+local walk = require "lurn.nn.walk"
 
 local rnn = {}
 
@@ -131,6 +132,19 @@ end
 
 function GRU:_run(w, x, h, _, lengths, reverse, record)
   return core.gru(x, w.w_ih, w.w_hh, w.b_ih, w.b_hh, h, lengths, reverse, record)
+end
+
+-- From single ops: with recurrent dropout the mask is for the products only, not for what z keeps of h.
+function GRU:_stepper(w, x)
+  local slices = walk.unbind(core.linear(x, w.w_ih, w.b_ih))
+  return function(t, h, _, mask)
+    h = h or core.zeros(x.shape[2], self.hidden_size, { dtype = x.dtype })
+    local xr, xz, xn = table.unpack(slices[t]:chunk(3, 2))
+    local hr, hz, hn = table.unpack(core.linear(mask and h * mask or h, w.w_hh, w.b_hh):chunk(3, 2))
+    local r, z = (xr + hr):sigmoid(), (xz + hz):sigmoid()
+    local n = (xn + r * hn):tanh()
+    return n + z * (h - n)
+  end
 end
 
 rnn.RNN, rnn.LSTM, rnn.GRU = RNN, LSTM, GRU

@@ -1,0 +1,192 @@
+-- nn.LayerNormLSTM, nn.LayerNormGRU and their cells.
+
+local core = require "lurn.core"
+local cells = require "lurn.nn.cells"
+local gates = require "lurn.nn.gates"
+local initializers = require "lurn.nn.initializers"
+local noise = require "lurn.nn.noise"
+local parameter = require "lurn.nn.parameter"
+local Recurrent = require "lurn.nn.recurrent"
+local walk = require "lurn.nn.walk"
+
+local layer_norm_rnn = {}
+
+local eps_option = { name = "eps", kind = "positive", default = 1e-5 }
+
+-- ---- Equations ----
+
+local function zeros(x, hidden) return core.zeros(x.shape[2], hidden, { dtype = x.dtype }) end
+
+-- The step function of an LSTM; w has gain_ih, gain_hh, gain_c, bias_c beside the weights of every layer.
+local function lstm_stepper(w, x, eps)
+  local hidden = w.w_hh.shape[2]
+  local slices = walk.unbind(core.layer_norm(core.linear(x, w.w_ih), w.gain_ih, w.b_ih, eps))
+  return function(t, h, c, mask)
+    h, c = h or zeros(x, hidden), c or zeros(x, hidden)
+    local products = core.linear(mask and h * mask or h, w.w_hh)
+    local i, f, g, o = table.unpack((slices[t] + core.layer_norm(products, w.gain_hh, w.b_hh, eps)):chunk(4, 2))
+    c = f:sigmoid() * c + i:sigmoid() * g:tanh()
+    return o:sigmoid() * core.layer_norm(c, w.gain_c, w.bias_c, eps):tanh(), c
+  end
+end
+
+-- Rows first..last of the gates, of a weight vector too; nil for nil.
+local function rows(t, first, n) return t and core.narrow(t, -1, first, n) end
+
+-- The products of r and z are normalized together, those of n by themselves.
+local function norm_rz_n(products, gain, bias, hidden, eps)
+  local function part(first, n)
+    return core.layer_norm(rows(products, first, n), rows(gain, first, n), rows(bias, first, n), eps)
+  end
+  return part(1, 2 * hidden), part(2 * hidden + 1, hidden)
+end
+
+local function gru_stepper(w, x, eps)
+  local hidden = w.w_hh.shape[2]
+  local rz_all, n_all = norm_rz_n(core.linear(x, w.w_ih), w.gain_ih, w.b_ih, hidden, eps)
+  local rz_of, n_of = walk.unbind(rz_all), walk.unbind(n_all)
+  return function(t, h, _, mask)
+    h = h or zeros(x, hidden)
+    local rz, n = norm_rz_n(core.linear(mask and h * mask or h, w.w_hh), w.gain_hh, w.b_hh, hidden, eps)
+    local r, z = table.unpack((rz_of[t] + rz):sigmoid():chunk(2, 2))
+    n = (n_of[t] + r * n):tanh()
+    return n + z * (h - n)
+  end
+end
+
+-- ---- Weights ----
+
+local lstm_parts = { "gain_ih", "gain_hh", "gain_c", "bias_c" }
+local gru_parts = { "gain_ih", "gain_hh" }
+
+-- Registers what the norms have beside the biases, under names with a suffix; gives the full names by part.
+local function add_norms(module, parts, suffix, hidden)
+  local names = {}
+  for _, part in ipairs(parts) do
+    local size = part:find "_c$" and hidden or module.gates * hidden
+    if module.bias or part ~= "bias_c" then
+      names[part] = part .. suffix
+      module[part .. suffix] = parameter.new(core.empty(size))
+    end
+  end
+  return names
+end
+
+-- Weights as in every layer, gains 1, biases 0 and, for f, the forget bias.
+local function reset(module)
+  local bound = 1 / math.sqrt(module.hidden_size)
+  for name, p in module:named_parameters() do
+    if name:find "^weight" then
+      initializers.uniform_(p, -bound, bound)
+    else
+      initializers.constant_(p, name:find "^gain" and 1 or 0)
+    end
+    if module.forget_bias and name:find "^bias_ih" then gates.add_forget_bias(p, module.forget_bias) end
+  end
+end
+
+-- ---- Layers ----
+
+-- What both kinds of layers share.
+local function layer_class(name, stepper, parts)
+  local class = Recurrent:extend(name)
+  class.kind = name
+
+  function class:_stepper(w, x) return stepper(w, x, self.eps) end
+
+  function class:_run(w, x, h, c, lengths, reverse, record)
+    if x.shape[1] > 0 then return noise.by_steps(self, w, x, h, c, lengths, reverse, record) end
+    local none = zeros(x, self.hidden_size)
+    return core.zeros(0, x.shape[2], self.hidden_size, { dtype = x.dtype }), h or none, self.has_cell and (c or none)
+  end
+
+  function class:init(input_size, hidden_size, given)
+    local chosen = Recurrent.init(self, input_size, hidden_size, given)
+    self.eps, self.forget_bias = chosen.eps, chosen.forget_bias
+    if chosen.forget_bias then gates.check_forget_bias("nn." .. name, chosen.forget_bias, self.bias) end
+    for _, names in ipairs(self._weights) do
+      local suffix = names.w_ih:match "^weight_ih(.*)$"
+      for part, full in pairs(add_norms(self, parts, suffix, self.hidden_size)) do names[part] = full end
+    end
+    self:reset_parameters()
+  end
+
+  function class:reset_parameters() reset(self) end
+
+  return class
+end
+
+---`i, f, g, o = LN(W_ih x_t) gain_ih + bias_ih + LN(W_hh h_(t-1)) gain_hh + bias_hh`, `c_t = sigmoid(f) c_(t-1) +
+---sigmoid(i) tanh(g)`, `h_t = sigmoid(o) tanh(LN(c_t) gain_c + bias_c)`; LN normalizes all four parts together.
+---Parameters are those of nn.LSTM and gain_ih_l0, gain_hh_l0 (4H), gain_c_l0, bias_c_l0 (H) and so on. At first gains
+---are 1, biases 0 (bias_ih with the forget bias), weights as in nn.LSTM. Calls and states are those of nn.LSTM; it goes
+---step by step and cannot be recorded.
+---Ba, Kiros, Hinton: Layer normalization. arXiv 1607.06450, 2016, supplement; its b is in the two biases.
+---@class lurn.nn.LayerNormLSTM: lurn.nn.Recurrent
+---@field eps number
+---@field forget_bias number
+---@overload fun(input_size: integer, hidden_size: integer, options?: lurn.nn.LayerNormLSTMOptions): lurn.nn.LayerNormLSTM
+local LayerNormLSTM = layer_class("LayerNormLSTM", lstm_stepper, lstm_parts)
+LayerNormLSTM.gates, LayerNormLSTM.has_cell = 4, true
+LayerNormLSTM.schema = Recurrent.schema_with { eps_option, gates.forget_bias }
+
+---@class lurn.nn.LayerNormGRUOptions: lurn.nn.RecurrentOptions
+---@field eps? number (1e-5) of LN
+
+---@class lurn.nn.LayerNormLSTMOptions: lurn.nn.LayerNormGRUOptions
+---@field forget_bias? number (0) of bias_ih at first
+
+---`r, z = sigmoid(LN(W_ih x_t) gain_ih + bias_ih + LN(W_hh h_(t-1)) gain_hh + bias_hh)`, `n = tanh(LN(W_in x_t) gain_in
+---+ bias_in + r (LN(W_hn h_(t-1)) gain_hn + bias_hn))`, `h_t = (1 - z) n + z h_(t-1)`: r and z are normalized together, n
+---by itself. Parameters are those of nn.GRU and gain_ih_l0, gain_hh_l0 (3H) and so on. As in nn.GRU z is what is kept; in
+---the paper it is what is renewed.
+---Ba, Kiros, Hinton 2016, supplement.
+---@class lurn.nn.LayerNormGRU: lurn.nn.Recurrent
+---@field eps number
+---@overload fun(input_size: integer, hidden_size: integer, options?: lurn.nn.LayerNormGRUOptions): lurn.nn.LayerNormGRU
+local LayerNormGRU = layer_class("LayerNormGRU", gru_stepper, gru_parts)
+LayerNormGRU.gates = 3
+LayerNormGRU.schema = Recurrent.schema_with { eps_option }
+
+-- ---- Cells ----
+
+local function cell_class(name, stepper, parts)
+  local class = cells.Cell:extend(name)
+  class.kind = name
+
+  function class:init(input_size, hidden_size, given)
+    local chosen = cells.Cell.init(self, input_size, hidden_size, given)
+    self.eps, self.forget_bias = chosen.eps, chosen.forget_bias
+    if chosen.forget_bias then gates.check_forget_bias("nn." .. name, chosen.forget_bias, self.bias) end
+    add_norms(self, parts, "", self.hidden_size)
+    self:reset_parameters()
+  end
+
+  function class:reset_parameters() reset(self) end
+
+  function class:_step(x, h, c)
+    local w = { w_ih = self.weight_ih, w_hh = self.weight_hh, b_ih = self.bias_ih, b_hh = self.bias_hh }
+    for _, part in ipairs(parts) do w[part] = self[part] end
+    return stepper(w, x, self.eps)(1, h, c)
+  end
+
+  return class
+end
+
+---One step of nn.LayerNormLSTM. Options: `bias` (true), `zoneout` (0), `eps` (1e-5), `forget_bias` (0).
+---@class lurn.nn.LayerNormLSTMCell: lurn.nn.Cell
+---@overload fun(input_size: integer, hidden_size: integer, options?: table): lurn.nn.LayerNormLSTMCell
+local LayerNormLSTMCell = cell_class("LayerNormLSTMCell", lstm_stepper, lstm_parts)
+LayerNormLSTMCell.gates, LayerNormLSTMCell.has_cell = 4, true
+LayerNormLSTMCell.schema = cells.Cell.schema_with { eps_option, gates.forget_bias }
+
+---One step of nn.LayerNormGRU. Options: `bias` (true), `zoneout` (0), `eps` (1e-5).
+---@class lurn.nn.LayerNormGRUCell: lurn.nn.Cell
+---@overload fun(input_size: integer, hidden_size: integer, options?: table): lurn.nn.LayerNormGRUCell
+local LayerNormGRUCell = cell_class("LayerNormGRUCell", gru_stepper, gru_parts)
+LayerNormGRUCell.gates = 3
+LayerNormGRUCell.schema = cells.Cell.schema_with { eps_option }
+
+layer_norm_rnn.LayerNormLSTM, layer_norm_rnn.LayerNormGRU = LayerNormLSTM, LayerNormGRU
+layer_norm_rnn.LayerNormLSTMCell, layer_norm_rnn.LayerNormGRUCell = LayerNormLSTMCell, LayerNormGRUCell
+return layer_norm_rnn
