@@ -39,6 +39,57 @@ activations.SiLU = of_op("SiLU", core.silu)
 activations.Identity = Module:extend "Identity"
 function activations.Identity:forward(x) return x end
 
+-- ---- With parameters of their own ----
+
+-- A class of modules that apply an op with numbers: `names` in order, with their defaults.
+local function with_numbers(name, op, names, defaults)
+  local class = Module:extend(name)
+  function class:init(...)
+    for i, field in ipairs(names) do
+      local value = select(i, ...)
+      self[field] = value == nil and defaults[i] or check.number("nn." .. name, field, value)
+    end
+  end
+  function class:forward(x)
+    check.tensor(getmetatable(self).__name, "input", x)
+    return op(x, self[names[1]], names[2] and self[names[2]])
+  end
+  function class:extra_repr()
+    local parts = {}
+    for i, field in ipairs(names) do parts[i] = ("%s=%.14g"):format(field, self[field]) end
+    return table.concat(parts, ", ")
+  end
+  return class
+end
+
+---x above 0, else `alpha (exp(x) - 1)`: `nn.ELU(alpha)`, 1 by default. Clevert, Unterthiner, Hochreiter: Fast and accurate
+---deep network learning by exponential linear units. ICLR 2016.
+activations.ELU = with_numbers("ELU", core.elu, { "alpha" }, { 1 })
+
+---x above 0, else `negative_slope x`: `nn.LeakyReLU(negative_slope)`, 0.01 by default. Maas, Hannun, Ng: Rectifier
+---nonlinearities improve neural network acoustic models. ICML 2013.
+activations.LeakyReLU = with_numbers("LeakyReLU", core.leaky_relu, { "negative_slope" }, { 0.01 })
+
+---x cut to min_val..max_val: `nn.Hardtanh(min_val, max_val)`, -1 and 1 by default.
+activations.Hardtanh = with_numbers("Hardtanh", core.hardtanh, { "min_val", "max_val" }, { -1, 1 })
+
+---Dimensions first..last as one: `nn.Flatten(first, last)`, 2 and -1 by default, which keeps the first one.
+activations.Flatten = Module:extend "Flatten"
+function activations.Flatten:init(first, last)
+  for _, dim in ipairs { first or 2, last or -1 } do
+    if math.type(dim) ~= "integer" or dim == 0 then
+      core.raise(("nn.Flatten: a dimension is %s; expected one from 1 or, from the end, -1 on"):format(
+        check.describe(dim)))
+    end
+  end
+  self.first, self.last = first or 2, last or -1
+end
+function activations.Flatten:forward(x)
+  check.tensor(getmetatable(self).__name, "input", x)
+  return x:flatten(self.first, self.last)
+end
+function activations.Flatten:extra_repr() return ("first=%d, last=%d"):format(self.first, self.last) end
+
 -- A class of modules that apply an op along a dimension.
 local function along_dim(name, op)
   local class = Module:extend(name)

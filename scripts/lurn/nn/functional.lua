@@ -1,6 +1,8 @@
 -- nn.functional: what needs no state. Most are ops of the engine, with its names and arguments.
 
 local core = require "lurn.core"
+local attend = require "lurn.nn.attend"
+local check = require "lurn.nn.check"
 local options = require "lurn.nn.options"
 
 local functional = {}
@@ -13,8 +15,11 @@ functional.tanh = core.tanh
 functional.sigmoid = core.sigmoid
 functional.softplus = core.softplus
 functional.silu = core.silu
+---elu(x, alpha = 1)
 functional.elu = core.elu
+---leaky_relu(x, negative_slope = 0.01)
 functional.leaky_relu = core.leaky_relu
+---hardtanh(x, min_val = -1, max_val = 1)
 functional.hardtanh = core.hardtanh
 ---1 at the position that an id names, else 0, along a new last dimension; int64: one_hot(ids (...), classes).
 functional.one_hot = core.one_hot
@@ -70,6 +75,70 @@ function functional.pad(x, sizes, given)
     if sizes[i] ~= 0 or sizes[i + 1] ~= 0 then x = core.pad(x, -(i + 1) // 2, sizes[i], sizes[i + 1], value) end
   end
   return x
+end
+
+-- ---- Composed ----
+
+---`log(1 / (1 + exp(-x)))`, exact for any x.
+---@param x lurn.Tensor
+---@return lurn.Tensor
+function functional.logsigmoid(x)
+  check.tensor("logsigmoid", "x", x)
+  return -core.softplus(-x)
+end
+
+---softmax of -x.
+---@param x lurn.Tensor
+---@param dim integer
+---@return lurn.Tensor
+function functional.softmin(x, dim)
+  check.tensor("softmin", "x", x)
+  return core.softmax(-x, dim)
+end
+
+---x with length 1 along a dimension: `x / max(|x|_p, eps)`.
+---@param x lurn.Tensor
+---@param given? {p: number, dim: integer, eps: number} p (2), dim (2), eps (1e-12)
+---@return lurn.Tensor
+function functional.normalize(x, given)
+  check.tensor("normalize", "x", x)
+  local chosen = options.read("normalize", given, {
+    { name = "p", kind = "positive", default = 2 },
+    { name = "dim", kind = "integer", default = 2 },
+    { name = "eps", kind = "positive", default = 1e-12 },
+  })
+  return x / core.clamp(core.norm(x, { p = chosen.p, dim = chosen.dim, keepdim = true }), chosen.eps)
+end
+
+---`softmax(q k^T / sqrt(d)) v` over the last two dimensions.
+---@param query lurn.Tensor (..., L, d)
+---@param key lurn.Tensor (..., S, d)
+---@param value lurn.Tensor (..., S, v)
+---@param given? {attn_mask: lurn.Tensor, dropout_p: number, is_causal: boolean, scale: number} attn_mask: bool, true for what may get weight, or float, added to the scores; dropout_p (0) always applies; is_causal (false): query t sees the keys up to t; scale (1 / sqrt(d))
+---@return lurn.Tensor # (..., L, v)
+function functional.scaled_dot_product_attention(query, key, value, given)
+  local who = "scaled_dot_product_attention"
+  local tensors = { query, key, value }
+  for i, name in ipairs { "query", "key", "value" } do check.tensor(who, name, tensors[i]) end
+  local chosen = options.read(who, given, {
+    { name = "attn_mask", kind = "tensor" },
+    { name = "dropout_p", kind = "probability", default = 0 },
+    { name = "is_causal", kind = "flag", default = false },
+    { name = "scale", kind = "number" },
+  })
+  local scores = core.matmul(query * (chosen.scale or 1 / math.sqrt(query.shape[query.ndim])), key:transpose(-2, -1))
+  local mask, blocked = chosen.attn_mask, nil
+  if mask and mask.dtype == "bool" then
+    blocked = core.logical_not(mask)
+  elseif mask then
+    scores = scores + mask
+  end
+  if chosen.is_causal then
+    blocked = attend.either(blocked, attend.causal(scores.shape[scores.ndim - 1], scores.shape[scores.ndim]))
+  end
+  local weights = attend.weights(scores, blocked)
+  if chosen.dropout_p > 0 then weights = core.dropout(weights, chosen.dropout_p, true) end
+  return core.matmul(weights, value)
 end
 
 -- ---- Embedding ----

@@ -1,8 +1,10 @@
 -- lurn.nn: modules, layers and what belongs to them, with PyTorch's names and numbers.
 
 local activations = require "lurn.nn.activations"
+local attention = require "lurn.nn.attention"
 local cells = require "lurn.nn.cells"
 local layer_norm_rnn = require "lurn.nn.layer_norm_rnn"
+local losses = require "lurn.nn.losses"
 local rnn = require "lurn.nn.rnn"
 local state = require "lurn.nn.state"
 
@@ -19,6 +21,7 @@ local nn = {
   Dropout = require "lurn.nn.dropout",
   VariationalDropout = require "lurn.nn.variational_dropout",
   LayerNorm = require "lurn.nn.layer_norm",
+  Conv1d = require "lurn.nn.conv1d",
 
   RNN = rnn.RNN,
   LSTM = rnn.LSTM,
@@ -32,6 +35,11 @@ local nn = {
   LayerNormGRUCell = layer_norm_rnn.LayerNormGRUCell,
   Unroll = require "lurn.nn.unroll",
 
+  AdditiveAttention = attention.AdditiveAttention,
+  DotAttention = attention.DotAttention,
+  GeneralAttention = attention.GeneralAttention,
+  MultiheadAttention = require "lurn.nn.multihead_attention",
+
   functional = require "lurn.nn.functional",
   init = require "lurn.nn.initializers",
   utils = require "lurn.nn.utils",
@@ -41,5 +49,6 @@ local nn = {
 nn.State = state.new
 
 for name, class in pairs(activations) do nn[name] = class end
+for name, class in pairs(losses) do nn[name] = class end
 
 return nn

@@ -39,6 +39,69 @@ function init.normal_(t, mean, std)
   return in_place("normal_", t, function() t:normal_(mean or 0, std or 1) end)
 end
 
+-- Proposals for standard normal numbers of a..b, and which of them to take, as functions of a tensor to fill. Where the
+-- interval is likely enough, normal ones; else uniform ones, taken with their density relative to the greatest one, over
+-- what has more than 1e-17 of it (Robert: Simulation of truncated normal variables. Statistics and Computing 5, 1995).
+local function proposals(a, b)
+  if b - a >= 1 and a < 1 and b > -1 then
+    return function(z) z:normal_() end, function(z) return core.logical_and(core.ge(z, a), core.le(z, b)) end
+  end
+  local nearest = math.max(a, -b, 0)
+  local reach = math.sqrt(nearest * nearest + 80)
+  local from, to = math.max(a, -reach), math.min(b, reach)
+  return function(z) z:uniform_(from, to) end, function(z)
+    return core.lt(core.rand_like(z), core.exp((nearest * nearest - z:square()) / 2))
+  end
+end
+
+---Normal, of what lies within low..high alone.
+---@param t lurn.Tensor
+---@param mean? number (0)
+---@param std? number (1)
+---@param low? number (-2)
+---@param high? number (2)
+---@return lurn.Tensor t
+function init.trunc_normal_(t, mean, std, low, high)
+  mean, std, low, high = mean or 0, std or 1, low or -2, high or 2
+  if not (std > 0 and low < high) then
+    core.raise(("nn.init.trunc_normal_: std is %.14g, from %.14g to %.14g; expected std above 0 and low below high"):format(
+      std, low, high))
+  end
+  return in_place("trunc_normal_", t, function()
+    local fill, takes = proposals((low - mean) / std, (high - mean) / std)
+    local z, new = core.empty(t.shape, { dtype = "float64" }), core.empty(t.shape, { dtype = "float64" })
+    fill(z)
+    local wanting = core.logical_not(takes(z))
+    while wanting:sum():item() > 0 do
+      fill(new)
+      z:copy_(core.where(wanting, new, z))
+      wanting = core.logical_and(wanting, core.logical_not(takes(new)))
+    end
+    t:copy_(core.clamp(z * std + mean, low, high))
+  end)
+end
+
+---Normal with mean 0, but in each column the given share, rounded up, is 0. Martens: Deep learning via Hessian-free
+---optimization. ICML 2010.
+---@param t lurn.Tensor of two dimensions
+---@param sparsity number from 0 to 1
+---@param std? number (0.01)
+---@return lurn.Tensor t
+function init.sparse_(t, sparsity, std)
+  two_dims("sparse_", t)
+  if type(sparsity) ~= "number" or not (sparsity >= 0 and sparsity <= 1) then
+    core.raise(("nn.init.sparse_: sparsity is %s; expected a number from 0 to 1"):format(check.describe(sparsity)))
+  end
+  local rows, columns = t.shape[1], t.shape[2]
+  return in_place("sparse_", t, function()
+    t:normal_(0, std or 0.01)
+    for column = 1, rows > 0 and columns or 0 do
+      local order = core.randperm(rows):totable()
+      for i = 1, math.ceil(sparsity * rows) do t:set(0, order[i], column) end
+    end
+  end)
+end
+
 ---@param t lurn.Tensor
 ---@param value number
 ---@return lurn.Tensor t

@@ -1,0 +1,98 @@
+-- Losses as modules: their options are kept, their numbers are those of nn.functional.
+
+local core = require "lurn.core"
+local Module = require "lurn.nn.module"
+local options = require "lurn.nn.options"
+
+local losses = {}
+
+local reduction = { name = "reduction", kind = { "none", "mean", "sum" }, default = "mean" }
+
+-- ---- What they share ----
+
+-- Tensors among the options are buffers, so that `to` converts them and state dicts have them, as in PyTorch.
+local function keep(module, schema, chosen)
+  for _, option in ipairs(schema) do
+    if option.kind == "tensor" then
+      module:register_buffer(option.name, chosen[option.name])
+    else
+      module[option.name] = chosen[option.name]
+    end
+  end
+end
+
+local function describe(module, schema)
+  local parts = {}
+  for _, option in ipairs(schema) do
+    local value = module[option.name]
+    if option.kind ~= "tensor" and value ~= option.default then
+      parts[#parts + 1] = ("%s=%s"):format(option.name, value)
+    end
+  end
+  return table.concat(parts, ", ")
+end
+
+-- A class of modules that call an op with the options of their schema.
+local function of_op(name, op, schema)
+  local class = Module:extend(name)
+  function class:init(given) keep(self, schema, options.read("nn." .. name, given, schema)) end
+  function class:forward(...)
+    local chosen, inputs = {}, table.pack(...)
+    for _, option in ipairs(schema) do chosen[option.name] = self[option.name] end
+    inputs[inputs.n + 1] = chosen
+    return op(table.unpack(inputs, 1, inputs.n + 1))
+  end
+  function class:extra_repr() return describe(self, schema) end
+  return class
+end
+
+-- ---- Classes ----
+
+---`-log softmax(logits)[target]`: `nn.CrossEntropyLoss{weight, ignore_index = -100, label_smoothing = 0, reduction =
+---"mean"}`, then `loss(logits (..., C), targets (...))`; see nn.functional.cross_entropy. Classes are in the last
+---dimension and count from 1.
+losses.CrossEntropyLoss = of_op("CrossEntropyLoss", core.cross_entropy, {
+  { name = "weight", kind = "tensor" },
+  { name = "ignore_index", kind = "integer", default = -100 },
+  { name = "label_smoothing", kind = "probability", default = 0 },
+  reduction,
+})
+
+---`-log_probs[target]`: `nn.NLLLoss{weight, ignore_index = -100, reduction = "mean"}`, then `loss(log_probs (..., C),
+---targets (...))`.
+losses.NLLLoss = of_op("NLLLoss", core.nll_loss, {
+  { name = "weight", kind = "tensor" },
+  { name = "ignore_index", kind = "integer", default = -100 },
+  reduction,
+})
+
+---`(input - target)^2`: `nn.MSELoss{reduction = "mean"}`, then `loss(input, target)`.
+losses.MSELoss = of_op("MSELoss", core.mse_loss, { reduction })
+
+---`|input - target|`: `nn.L1Loss{reduction = "mean"}`, then `loss(input, target)`.
+losses.L1Loss = of_op("L1Loss", core.l1_loss, { reduction })
+
+---Quadratic below beta, linear above: `nn.SmoothL1Loss{beta = 1, reduction = "mean"}`, then `loss(input, target)`; see
+---nn.functional.smooth_l1_loss.
+losses.SmoothL1Loss = of_op("SmoothL1Loss", core.smooth_l1_loss, {
+  { name = "beta", kind = "number", default = 1 },
+  reduction,
+})
+
+---`nn.BCEWithLogitsLoss{weight, pos_weight, reduction = "mean"}`, then `loss(logits, target)`; see
+---nn.functional.binary_cross_entropy_with_logits.
+losses.BCEWithLogitsLoss = of_op("BCEWithLogitsLoss", core.binary_cross_entropy_with_logits, {
+  { name = "weight", kind = "tensor" },
+  { name = "pos_weight", kind = "tensor" },
+  reduction,
+})
+
+---`nn.CTCLoss{blank = 1, reduction = "mean", zero_infinity = false}`, then `loss(log_probs (T, N, C), targets (N, S),
+---input_lengths (N), target_lengths (N))`; see nn.functional.ctc_loss. Graves et al. 2006.
+losses.CTCLoss = of_op("CTCLoss", core.ctc_loss, {
+  { name = "blank", kind = "count", default = 1 },
+  { name = "zero_infinity", kind = "flag", default = false },
+  reduction,
+})
+
+return losses
