@@ -627,6 +627,187 @@ def record_index():
     return recording
 
 
+# ---- layer normalisation within cells, attention, convolution ---------------------------------------------
+
+def layer_norm_lstm_step(w, x, state, eps):
+    """Ba, Kiros, Hinton 2016, supplement, gates i f g o; both norms take all four parts together."""
+    h, c = state
+    hidden = h.shape[-1]
+    gates = (F.layer_norm(x @ w["weight_ih"].t(), (4 * hidden,), w["gain_ih"], w["bias_ih"], eps)
+             + F.layer_norm(h @ w["weight_hh"].t(), (4 * hidden,), w["gain_hh"], w["bias_hh"], eps))
+    i, f, g, o = gates.chunk(4, -1)
+    c = f.sigmoid() * c + i.sigmoid() * g.tanh()
+    return o.sigmoid() * F.layer_norm(c, (hidden,), w["gain_c"], w["bias_c"], eps).tanh(), c
+
+
+def layer_norm_gru_step(w, x, state, eps):
+    """The same supplement; r and z are normalised together, n by itself; z is the part that is kept."""
+    h, = state
+    hidden = h.shape[-1]
+
+    def norms(value, side):
+        gain, bias = w["gain_" + side], w["bias_" + side]
+        products = value @ w["weight_" + side].t()
+        cut = 2 * hidden
+        return (F.layer_norm(products[:, :cut], (cut,), gain[:cut], bias[:cut], eps),
+                F.layer_norm(products[:, cut:], (hidden,), gain[cut:], bias[cut:], eps))
+
+    (x_rz, x_n), (h_rz, h_n) = norms(x, "ih"), norms(h, "hh")
+    r, z = (x_rz + h_rz).sigmoid().chunk(2, -1)
+    n = (x_n + r * h_n).tanh()
+    return (1 - z) * n + z * h,
+
+
+def layer_norm_sizes(kind, D, H):
+    rows = (4 if kind == "LSTM" else 3) * H
+    sizes = dict(weight_ih=(rows, D), weight_hh=(rows, H), bias_ih=(rows,), bias_hh=(rows,), gain_ih=(rows,),
+                 gain_hh=(rows,))
+    return dict(sizes, gain_c=(H,), bias_c=(H,)) if kind == "LSTM" else sizes
+
+
+def run_layer_norm(kind, suffixes, inputs, eps=1e-5):
+    """One layer, forward or in both directions: y, the last states, and all gradients."""
+    leaves = {name: leaf(value) for name, value in inputs.items() if not name.startswith("g") or "gain" in name}
+    x, outputs, last = leaves["x"], [], {"h_n": [], "c_n": []}
+    for row, suffix in enumerate(suffixes):
+        w = {name[:-len(suffix)]: value for name, value in leaves.items() if name.endswith(suffix)}
+        state = tuple(leaves[name][row] for name in ("h0", "c0") if name in leaves)
+        step, hs = layer_norm_lstm_step if kind == "LSTM" else layer_norm_gru_step, {}
+        for t in range(len(x)) if row == 0 else reversed(range(len(x))):
+            state = step(w, x[t], state, eps)
+            hs[t] = state[0]
+        outputs.append(torch.stack([hs[t] for t in range(len(x))]))
+        for name, value in zip(last, state):
+            last[name].append(value)
+    results = {name: torch.stack(values) for name, values in last.items() if values}
+    results["y"] = torch.cat(outputs, -1)
+    loss = sum((value * inputs["g" + name]).sum() for name, value in results.items())
+    return dict(results, **gradients(loss, leaves))
+
+
+def record_layer_norm(recording):
+    T, N, D, H = 5, 3, 3, 4
+    for kind in ("LSTM", "GRU"):
+        for suffixes in (("_l0",), ("_l0", "_l0_reverse")):
+            name = "layer_norm_%s%s" % (kind.lower(), "_bidirectional" if len(suffixes) == 2 else "")
+            seed("nn", name)
+            inputs = {}
+            for suffix in suffixes:
+                for part, size in layer_norm_sizes(kind, D, H).items():
+                    inputs[part + suffix] = 0.5 * torch.randn(size) + (1 if "gain" in part else 0)
+            inputs["x"] = torch.randn(T, N, D)
+            inputs["gy"] = torch.randn(T, N, H * len(suffixes))
+            for state in ("h", "c") if kind == "LSTM" else ("h",):
+                inputs[state + "0"], inputs["g%s_n" % state] = torch.randn(2, len(suffixes), N, H)
+            options = dict(type="LayerNorm" + kind, input=D, hidden=H, bidirectional=len(suffixes) == 2)
+            compute = functools.partial(run_layer_norm, kind, suffixes)
+            recording.case(name, options, inputs, compute)
+
+
+# name, then what differs: kdim and vdim, masks, options of the call
+MULTIHEAD_CASES = [
+    ("mha_self", dict(self_attention=True)), ("mha_cross", dict()), ("mha_no_bias", dict(bias=False)),
+    ("mha_padding", dict(padding=True)), ("mha_causal", dict(self_attention=True, causal=True)),
+    ("mha_float_mask", dict(float_mask=True, average=False)), ("mha_sizes", dict(kdim=5, vdim=3)),
+    ("mha_batch_first", dict(batch_first=True, padding=True)),
+]
+
+
+def multihead_module(options, dtype=torch.float32):
+    keys = ("bias", "batch_first", "kdim", "vdim")
+    return nn.MultiheadAttention(options["embed"], options["heads"],
+                                 **{key: options[key] for key in keys if key in options}).to(dtype)
+
+
+def run_multihead(options, inputs):
+    module = multihead_module(options, inputs["query"].dtype)
+    module.load_state_dict({name: inputs[name] for name in module.state_dict()})
+    leaves = {name: leaf(inputs[name]) for name in ("query", "key", "value") if name in inputs}
+    query = leaves["query"]
+    key, value = leaves.get("key", query), leaves.get("value", query)
+    mask = inputs.get("attn_mask")
+    if options.get("causal"):
+        mask = torch.ones(len(query), len(query), dtype=torch.bool).triu(1)
+    padding = inputs["padding"].bool() if "padding" in inputs else None
+    y, weights = module(query, key, value, key_padding_mask=padding, attn_mask=mask,
+                        average_attn_weights=options.get("average", True))
+    loss = (y * inputs["gy"]).sum() + (weights * inputs["gweights"]).sum()
+    return dict(gradients(loss, dict(module.named_parameters(), **leaves)), y=y, weights=weights)
+
+
+def record_multihead(recording):
+    L, S, N, E, heads = 4, 5, 3, 6, 2
+    for name, changes in MULTIHEAD_CASES:
+        seed("nn", name)
+        options = dict(dict(embed=E, heads=heads), **changes)
+        inputs = {key: value.detach() for key, value in multihead_module(options).named_parameters()}
+        for key in inputs:
+            if key.endswith("bias"):
+                inputs[key] = 0.3 * torch.randn(inputs[key].shape)
+        first = options.get("batch_first", False)
+
+        def padded(steps, features):
+            return torch.randn(*((N, steps) if first else (steps, N)), features)
+
+        inputs["query"] = padded(L, E)
+        keys = L if options.get("self_attention") else S
+        if keys == S:
+            inputs["key"], inputs["value"] = padded(S, options.get("kdim", E)), padded(S, options.get("vdim", E))
+        if options.get("padding"):
+            inputs["padding"] = torch.tensor([[0, 0, 0, 0, 0], [0, 0, 0, 1, 1], [1, 0, 0, 0, 1]])
+        if options.get("float_mask"):
+            inputs["attn_mask"] = torch.randn(N * heads, L, S)
+        inputs["gy"] = padded(L, E)
+        inputs["gweights"] = torch.randn(*((N, L, keys) if options.get("average", True) else (N, heads, L, keys)))
+        recording.case(name, options, inputs, functools.partial(run_multihead, options))
+
+
+def additive_attention(query, keys, values, w, u, v):
+    scores = torch.tanh((query @ w.t()).unsqueeze(0) + keys @ u.t()) @ v  # (T, N)
+    return (scores.softmax(0).unsqueeze(-1) * values).sum(0)
+
+
+def record_attention(recording):
+    """Bahdanau et al. 2015 and Luong et al. 2015, for one query (N, Q) over keys (T, N, K) and values (T, N, V)."""
+    T, N, Q, K, V, H = 5, 3, 4, 6, 2, 7
+    seed("nn", "attention")
+    shared = dict(query=torch.randn(N, Q), keys=torch.randn(T, N, K), values=torch.randn(T, N, V))
+    op_case(recording, "additive_attention", dict(type="AdditiveAttention", query=Q, key=K, hidden=H), additive_attention,
+            w=torch.randn(H, Q), u=torch.randn(H, K), v=torch.randn(H), **shared)
+    op_case(recording, "general_attention", dict(type="GeneralAttention", query=Q, key=K),
+            lambda query, keys, values, w: torch.einsum(
+                "tn,tnv->nv", torch.einsum("nq,qk,tnk->tn", query, w, keys).softmax(0), values),
+            w=torch.randn(Q, K), **shared)
+
+
+CONV_CASES = [
+    ("conv1d", dict()), ("conv1d_stride", dict(stride=2, padding=1)), ("conv1d_dilation", dict(dilation=2, bias=False)),
+    ("conv1d_groups", dict(groups=2, padding=2, stride=3)), ("conv1d_same", dict(padding="same", kernel=4)),
+    ("conv1d_one", dict(kernel=1)),
+]
+
+
+def record_conv(recording):
+    N, C, O, T = 2, 4, 6, 9
+    for name, changes in CONV_CASES:
+        seed("nn", name)
+        options = dict(dict(kernel=3), **changes)
+        keywords = {key: value for key, value in options.items() if key not in ("kernel", "bias")}
+        leaves = dict(x=torch.randn(N, C, T),
+                      weight=torch.randn(O, C // options.get("groups", 1), options["kernel"]))
+        if options.get("bias", True):
+            leaves["bias"] = torch.randn(O)
+        op_case(recording, name, dict(options, type="Conv1d", channels=C, out=O),
+                lambda x, weight, bias=None: F.conv1d(x, weight, bias, **keywords), **leaves)
+
+
+def record_nn():
+    recording = Recording("nn", "layers with normalisation inside, attention, convolution", tolerance=2e-5)
+    for record in (record_layer_norm, record_multihead, record_attention, record_conv):
+        record(recording)
+    return recording
+
+
 # ---- learning rate schedulers ----------------------------------------------------------------------------
 
 SCHEDULER_STEPS = 30
@@ -677,6 +858,7 @@ def main():
     torch.set_num_threads(1)
     for recording in (record_recurrent("RNN", RELU_CASES), record_recurrent("LSTM", PROJECTION_CASES),
                       record_recurrent("GRU", []), record_optimizers(), record_lm(), record_ops(), record_index(),
+                      record_nn(),
                       record_schedulers()):
         assert all(math.isfinite(json.loads(recording.metadata[name])["deviation"]) for name in recording.cases)
         recording.write(directory)

@@ -41,7 +41,7 @@ function activations.Identity:forward(x) return x end
 
 -- ---- With parameters of their own ----
 
--- A class of modules that apply an op with numbers: `names` in order, with their defaults.
+-- A class of modules that apply an op with one or two numbers: `names` in order, with their defaults.
 local function with_numbers(name, op, names, defaults)
   local class = Module:extend(name)
   function class:init(...)
@@ -52,7 +52,8 @@ local function with_numbers(name, op, names, defaults)
   end
   function class:forward(x)
     check.tensor(getmetatable(self).__name, "input", x)
-    return op(x, self[names[1]], names[2] and self[names[2]])
+    if #names == 1 then return op(x, self[names[1]]) end
+    return op(x, self[names[1]], self[names[2]])
   end
   function class:extra_repr()
     local parts = {}

@@ -99,7 +99,7 @@ function Attention:prepare(keys, values, given)
     attend.check_tensor(who, "values", values, 3, nil, layout)
     values = batch_major(self, values)
     if values.shape[1] ~= shape[1] or values.shape[2] ~= shape[2] then
-      core.raise(("%s: there are %d steps of %d keys and %d of %d values; expected the same"):format(who, shape[2],
+      core.raise(("%s: keys have %d steps of %d sequences, values %d of %d; expected the same"):format(who, shape[2],
         shape[1], values.shape[2], values.shape[1]))
     end
   end

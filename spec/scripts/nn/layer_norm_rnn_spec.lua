@@ -1,0 +1,164 @@
+-- nn.LayerNormLSTM, nn.LayerNormGRU and their cells. Their numbers are checked in reference_spec as well.
+
+local lurn = require "lurn"
+local helper = require "scripts.nn.helper"
+local nn = lurn.nn
+local fails, distance, leaf = helper.fails, helper.distance, helper.leaf
+
+local EXACT = 1e-12 -- float64
+
+local function randn(...) return lurn.randn(...):to "float64" end
+
+-- (x - mean) / sqrt(var + eps) gain + bias, from single ops.
+local function norm(x, gain, bias, eps)
+  local d = x - x:mean { dim = -1, keepdim = true }
+  local y = d / (d:square():mean { dim = -1, keepdim = true } + eps):sqrt() * gain
+  return bias and y + bias or y
+end
+
+local by_hand = {}
+
+function by_hand.LSTM(w, x, h, c)
+  local a = norm(x:matmul(w.weight_ih:t()), w.gain_ih, w.bias_ih, w.eps)
+    + norm(h:matmul(w.weight_hh:t()), w.gain_hh, w.bias_hh, w.eps)
+  local i, f, g, o = table.unpack(a:chunk(4, 2))
+  c = f:sigmoid() * c + i:sigmoid() * g:tanh()
+  return o:sigmoid() * norm(c, w.gain_c, w.bias_c, w.eps):tanh(), c
+end
+
+function by_hand.GRU(w, x, h)
+  local hidden = h.shape[2]
+  local function parts(v, weight, gain, bias)
+    local p = v:matmul(weight:t())
+    return norm(p:narrow(2, 1, 2 * hidden), gain:narrow(1, 1, 2 * hidden), bias and bias:narrow(1, 1, 2 * hidden), w.eps),
+      norm(p:narrow(2, 2 * hidden + 1, hidden), gain:narrow(1, 2 * hidden + 1, hidden),
+        bias and bias:narrow(1, 2 * hidden + 1, hidden), w.eps)
+  end
+  local x_rz, x_n = parts(x, w.weight_ih, w.gain_ih, w.bias_ih)
+  local h_rz, h_n = parts(h, w.weight_hh, w.gain_hh, w.bias_hh)
+  local r, z = table.unpack((x_rz + h_rz):sigmoid():chunk(2, 2))
+  return (1 - z) * (x_n + r * h_n):tanh() + z * h
+end
+
+-- Random gains and biases, so that each counts.
+local function shake(module)
+  for name, p in module:named_parameters() do
+    lurn.no_grad(function() p:copy_(randn(p.shape) * 0.4 + (name:find "gain" and 1 or 0)) end)
+  end
+  return module
+end
+
+for _, kind in ipairs { "LSTM", "GRU" } do
+  local name = "LayerNorm" .. kind
+  describe("nn." .. name, function()
+    before_each(function() lurn.manual_seed(21) end)
+
+    local function weights_of(layer, suffix)
+      local w = { eps = layer.eps }
+      for full, p in layer:named_parameters() do w[full:gsub(suffix .. "$", "")] = p end
+      return w
+    end
+
+    for _, bias in ipairs { true, false } do
+      it(("equals its equations, with gradients, bias %s"):format(bias), function()
+        local layer = shake(nn[name](3, 4, { bias = bias, eps = 1e-3 }):to "float64")
+        local x, h0, c0 = leaf(randn(5, 2, 3)), leaf(randn(1, 2, 4)), kind == "LSTM" and leaf(randn(1, 2, 4)) or nil
+        local y, state = layer(x, { h = h0, c = c0 })
+        local w, h, c, hs = weights_of(layer, "_l0"), h0[1], c0 and c0[1], {}
+        for t = 1, 5 do
+          h, c = by_hand[kind](w, x[t], h, c)
+          hs[t] = h
+        end
+        local z = lurn.stack(hs, 1)
+        assert.is_true(distance(y, z) < EXACT and distance(state.h[1], h) < EXACT)
+        local leaves = layer:parameters()
+        table.move({ x, h0, c0 }, 1, 3, #leaves + 1, leaves)
+        local function loss(out, last_c) return (out * 3):sin():sum() + (last_c and last_c:square():sum() or 0) end
+        local a = { lurn.grad(loss(y, state.c), leaves) }
+        local b = { lurn.grad(loss(z, c), leaves) }
+        assert.equal(#leaves, #a)
+        for i, grad in ipairs(a) do assert.is_true(distance(grad, b[i]) < 1e-11) end
+      end)
+    end
+
+    it("has the gradient that differences have", function()
+      local layer = shake(nn[name](2, 3):to "float64")
+      local leaves = layer:parameters()
+      table.insert(leaves, 1, leaf(randn(3, 2, 2)))
+      assert(lurn.gradcheck(function(x) return (layer(x) * 2):sin():sum() end, leaves))
+    end)
+
+    it("equals its cell, step by step", function()
+      local layer, cell = shake(nn[name](3, 4):to "float64"), nn[name .. "Cell"](3, 4):to "float64"
+      for full, p in layer:named_parameters() do
+        lurn.no_grad(function() cell[full:gsub("_l0$", "")]:copy_(p) end)
+      end
+      local x = randn(5, 2, 3)
+      local y, last = layer(x)
+      local state
+      for t = 1, 5 do
+        state = cell(x[t], state)
+        assert.is_true(distance(y[t], state.h) < EXACT)
+      end
+      if kind == "LSTM" then assert.is_true(distance(last.c[1], state.c) < EXACT) else assert.is_nil(state.c) end
+      local z = nn.Unroll(cell)(x)
+      assert.is_true(distance(y, z) < EXACT)
+    end)
+
+    it("stops each sequence at its length, as if it ran alone", function()
+      local layer = shake(nn[name](3, 4, { num_layers = 2, bidirectional = true }):to "float64")
+      local x = randn(5, 3, 3)
+      x:narrow(1, 3, 3):select(2, 1):fill_(0 / 0)
+      local y, state = layer(x, nil, { lengths = { 2, 5, 0 } })
+      local z, other = layer(x:narrow(2, 1, 1):narrow(1, 1, 2))
+      assert.is_true(distance(y:narrow(2, 1, 1):narrow(1, 1, 2), z) < EXACT)
+      assert.is_true(distance(state.h:narrow(2, 1, 1), other.h) < EXACT)
+      assert.equal(0, y:narrow(2, 1, 1):narrow(1, 3, 3):abs():sum():item())
+      assert.equal(0, y:narrow(2, 3, 1):abs():sum():item() + state.h:narrow(2, 3, 1):abs():sum():item())
+    end)
+
+    it("begins with gains of 1 and biases of 0, under names like nn." .. kind .. "'s", function()
+      local layer = nn[name](20, 25, { num_layers = 2 })
+      for full, p in layer:named_parameters() do
+        if full:find "gain" then assert.equal(p:numel(), p:sum():item(), full) end
+        if full:find "bias" then assert.equal(0, p:abs():sum():item(), full) end
+        if full:find "weight" then
+          local largest = p:detach():abs():max():item()
+          assert.is_true(largest <= 0.2 and largest > 0.15)
+        end
+      end
+      local plain = nn[kind](20, 25, { num_layers = 2 })
+      for full, p in plain:named_parameters() do assert.same(p.shape, layer[full].shape) end
+      local cell = nn[name .. "Cell"](3, 4, { bias = false })
+      for _, full in ipairs(helper.names(cell:named_parameters())) do assert.is_nil(full:find "bias") end
+    end)
+
+    it("takes the batch first, empty batches and no steps", function()
+      local layer = nn[name](3, 4, { batch_first = true })
+      assert.same({ 2, 5, 4 }, { table.unpack(layer(lurn.randn(2, 5, 3)).shape) })
+      assert.same({ 0, 5, 4 }, { table.unpack(layer(lurn.randn(0, 5, 3)).shape) })
+      local y, state = layer(lurn.zeros(2, 0, 3))
+      assert.same({ 2, 0, 4 }, { table.unpack(y.shape) })
+      assert.equal(0, state.h:abs():sum():item())
+    end)
+
+    it("checks its arguments", function()
+      fails(("nn.%s: input_size is 0; expected a positive integer"):format(name), nn[name], 0, 1)
+      fails(("nn.%s: eps is 0; expected a positive number"):format(name), nn[name], 1, 1, { eps = 0 })
+      fails(('nn.%sCell: there is no option "dropout"'):format(name), nn[name .. "Cell"], 1, 1, { dropout = 1 })
+      local layer = nn[name](3, 4)
+      fails(name .. ": input has 5 features; expected 3", layer, lurn.zeros(2, 1, 5))
+      fails("cannot be recorded", layer, lurn.zeros(2, 1, 3), nil, { record = {} })
+      fails(name .. ": lengths[1] is 3, expected 0..2", layer, lurn.zeros(2, 1, 3), nil, { lengths = { 3 } })
+    end)
+  end)
+end
+
+it("LayerNormLSTM takes a forget bias", function()
+  local layer = nn.LayerNormLSTM(2, 3, { forget_bias = 2, num_layers = 2 })
+  for _, name in ipairs { "bias_ih_l0", "bias_ih_l1" } do
+    assert.same({ 0, 0, 0, 2, 2, 2, 0, 0, 0, 0, 0, 0 }, layer[name]:totable())
+  end
+  assert.equal(6, nn.LayerNormLSTMCell(2, 3, { forget_bias = 2 }).bias_ih:sum():item())
+  fails("nn.LayerNormLSTM: forget_bias needs bias = true", nn.LayerNormLSTM, 2, 3, { forget_bias = 2, bias = false })
+end)
