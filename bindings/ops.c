@@ -97,10 +97,20 @@ static lurn_record *read_record(reading *r, const lurn_param *param, int index) 
   return *record;
 }
 
+/* What a method is called on. */
+static bool is_first_tensor(const reading *r, const lurn_param *param) {
+  return param == r->op->params && (param->kind == LURN_PARAM_TENSOR || param->kind == LURN_PARAM_SCALAR);
+}
+
 static void read_value(reading *r, const lurn_param *param, int index, void *field) {
   lua_State *L = r->L;
   switch (param->kind) {
     case LURN_PARAM_TENSOR:
+      if (index == 1 && lua_type(L, 1) == LUA_TNUMBER && is_first_tensor(r, param))
+        bind_error(L, "%s: %s: expected a tensor, got %s; methods are called with a colon, x:%s(...)", r->name,
+                   param->name, bind_typename(L, 1), r->name);
+      *(lurn_tensor **)field = bind_check_tensor(L, r->self, index, r->name, param->name);
+      break;
     case LURN_PARAM_OPTIONAL:
       *(lurn_tensor **)field = bind_check_tensor(L, r->self, index, r->name, param->name);
       break;
@@ -125,6 +135,9 @@ static void read_value(reading *r, const lurn_param *param, int index, void *fie
 }
 
 static void set_preset(reading *r, const lurn_param *param, void *field) {
+  if (param->required && r->top == 0 && is_first_tensor(r, param))
+    bind_error(r->L, "%s: %s is missing; call x:%s(...), with a colon, or lurn.%s(x, ...)", r->name, param->name, r->name,
+               r->name);
   if (param->required && param->kind != LURN_PARAM_SIZES) bind_error(r->L, "%s: %s is missing", r->name, param->name);
   switch (param->kind) {
     case LURN_PARAM_REAL: *(double *)field = param->preset; break;
@@ -245,8 +258,7 @@ static int call_op(lua_State *L) {
 static int call_inplace(lua_State *L) {
   reading r;
   begin(&r, L, lua_tostring(L, lua_upvalueindex(3)));
-  if (bind_test_tensor(L, r.self, 1) == NULL)
-    return bind_error(L, "%s: self: expected a tensor, got %s", r.name, bind_typename(L, 1));
+  bind_check_tensor(L, r.self, 1, r.name, "self");
   read_arguments(&r);
   lurn_status status = make_numbers(&r);
   if (status == LURN_OK) status = lurn_op_call_inplace(r.self->ctx, r.op, r.args);

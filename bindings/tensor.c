@@ -66,6 +66,9 @@ lurn_tensor *bind_test_tensor(lua_State *L, bind_state *self, int index) {
 
 lurn_tensor *bind_check_tensor(lua_State *L, bind_state *self, int index, const char *who, const char *what) {
   lurn_tensor *t = bind_test_tensor(L, self, index);
+  if (t == NULL && strcmp(what, "self") == 0)
+    bind_error(L, "%s: self: expected a tensor, got %s; methods are called with a colon, x:%s(...)", who,
+               bind_typename(L, index), who);
   if (t == NULL) bind_error(L, "%s: %s: expected a tensor, got %s", who, what, bind_typename(L, index));
   return t;
 }

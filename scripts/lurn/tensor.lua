@@ -24,7 +24,8 @@ end
 
 local function check_tensor(value, who, what)
   if not core.is_tensor(value) then
-    core.raise(("%s: %s: expected a tensor, got %s"):format(who, what, kind(value)))
+    local hint = what == "self" and ("; methods are called with a colon, x:%s(...)"):format(who) or ""
+    core.raise(("%s: %s: expected a tensor, got %s%s"):format(who, what, kind(value), hint))
   end
 end
 

@@ -446,7 +446,8 @@ describe("random numbers", function()
       message(lurn.methods.uniform_, lurn.zeros(2, { dtype = "int64" })))
     assert.equal("normal_: std is -1; expected at least 0", message(lurn.methods.normal_, lurn.ones(2), 0, -1))
     assert.equal("bernoulli_: p is 1.5; expected 0..1", message(lurn.methods.bernoulli_, lurn.ones(2), 1.5))
-    assert.equal("bernoulli_: self: expected a tensor, got an integer", message(lurn.methods.bernoulli_, 5))
+    assert.equal("bernoulli_: self: expected a tensor, got an integer; methods are called with a colon, "
+      .. "x:bernoulli_(...)", message(lurn.methods.bernoulli_, 5))
     assert.equal("uniform_: the tensor requires a gradient; use no_grad",
       message(lurn.methods.uniform_, lurn.ones(2, { requires_grad = true })))
     assert.equal("randn: requires_grad: expected true or false, got a string",

@@ -73,7 +73,8 @@ describe("fields", function()
   it("size refuses a dimension that there is not", function()
     assert.equal("size: dimension 3 of a tensor with 2", message(methods.size, lurn.ones(2, 2), 3))
     assert.equal("size: dimension 0 of a tensor with 2", message(methods.size, lurn.ones(2, 2), 0))
-    assert.equal("size: self: expected a tensor, got an integer", message(methods.size, 5, 1))
+    assert.equal("size: self: expected a tensor, got an integer; methods are called with a colon, x:size(...)",
+      message(methods.size, 5, 1))
   end)
 end)
 
@@ -244,22 +245,25 @@ describe("arguments of ops", function()
   it("refuse a wrong self", function()
     local in_lua = { "split", "chunk", "flatten", "t", "size", "squeeze", "zero_", "equal", "max", "min" }
     local expected = { scalar = "a tensor or a number", list = "a list of tensors", tensor = "a tensor" }
+    local with_colon = "; methods are called with a colon, x:%s(...)"
+    local call = "; call x:%s(...), with a colon, or lurn.%s(x, ...)"
     for _, op in ipairs(lurn.op_list()) do
       local first, f = op.params[1], methods[op.name]
       if f == lurn[op.name] and not table.concat(in_lua, " "):find("%f[%w]" .. op.name .. "%f[^%w]") then
         assert.equal(("%s: %s: expected %s, got a string"):format(op.name, first.name, expected[first.kind]),
           message(f, "self"))
-        assert.equal(("%s: %s is missing"):format(op.name, first.name), message(f))
+        local hint = first.kind == "list" and "" or call:format(op.name, op.name)
+        assert.equal(("%s: %s is missing%s"):format(op.name, first.name, hint), message(f))
       end
     end
     for _, name in ipairs { "get", "set", "item", "numel", "is_contiguous", "totable", "tobytes", "detach",
       "requires_grad_", "same_as", "uniform_", "normal_", "bernoulli_", "backward" } do
-      assert.equal(name .. ": self: expected a tensor, got a table", message(methods[name], {}))
+      assert.equal(name .. ": self: expected a tensor, got a table" .. with_colon:format(name), message(methods[name], {}))
       assert.truthy(message(methods[name]):find("^" .. name .. ": self: expected a tensor, got n"))
     end
     for _, name in ipairs(in_lua) do
-      assert.equal(name .. ": self: expected a tensor, got a table", message(methods[name], {}))
-      assert.equal(name .. ": self: expected a tensor, got nil", message(methods[name]))
+      assert.equal(name .. ": self: expected a tensor, got a table" .. with_colon:format(name), message(methods[name], {}))
+      assert.equal(name .. ": self: expected a tensor, got nil" .. with_colon:format(name), message(methods[name]))
     end
   end)
 

@@ -255,7 +255,8 @@ local function describe_unary(op, case)
     it("refuses what is no tensor, and more arguments than it has", function()
       local what = op.params[1].name
       check_message(lurn[op.name], { "1" }, ("%s: %s: expected a tensor, got a string"):format(op.name, what))
-      check_message(lurn[op.name], {}, ("%s: %s is missing"):format(op.name, what))
+      check_message(lurn[op.name], {}, ("%s: %s is missing; call x:%s(...), with a colon, or lurn.%s(x, ...)"):format(
+        op.name, what, op.name, op.name))
       if #op.params > 2 then return end -- one input and one result: no options
       check_message(lurn[op.name], { lurn.ones(1), 2 }, op.name .. ": too many arguments: 2 given, 1 used")
     end)
@@ -559,7 +560,7 @@ describe("in place", function()
 
       it(name .. " needs a tensor to write into", function()
         check_message(lurn.methods[name], { 5, table.unpack(rest) },
-          name .. ": self: expected a tensor, got an integer")
+          ("%s: self: expected a tensor, got an integer; methods are called with a colon, x:%s(...)"):format(name, name))
       end)
 
       it(name .. " has the gradient of " .. op.name, function()

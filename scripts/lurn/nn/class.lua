@@ -19,6 +19,23 @@ local function copy_metamethods(from, to)
   end
 end
 
+local function pass(...) return ... end
+
+-- A forward that says so when it is called with a dot. No tail call: messages look on the stack for the path to a layer.
+local function checked(forward)
+  return function(self, ...)
+    if not slots.is_module(self) then
+      core.raise "forward: called without its module; write module:forward(...), with a colon, or module(...)"
+    end
+    return pass(forward(self, ...))
+  end
+end
+
+local function assign(class_, name, value)
+  if name == "forward" and type(value) == "function" then value = checked(value) end
+  rawset(class_, name, value)
+end
+
 ---A new class. Calling it makes an instance and runs the `init` that it defines or inherits.
 ---@param name string
 ---@param parent? table a class; none for the first
@@ -32,6 +49,7 @@ function class.new(name, parent)
   new.__name, new.is_lurn_module = name, true
   return setmetatable(new, {
     __index = parent,
+    __newindex = assign,
     __call = construct,
     __tostring = function(self) return "class " .. self.__name end,
   })

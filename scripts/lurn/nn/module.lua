@@ -3,6 +3,7 @@
 local core = require "lurn.core"
 local check = require "lurn.nn.check"
 local class = require "lurn.nn.class"
+local methods = require "lurn.methods"
 local options = require "lurn.nn.options"
 local parameter = require "lurn.nn.parameter"
 local slots = require "lurn.nn.slots"
@@ -254,5 +255,7 @@ function Module:__tostring()
   if extra ~= "" then table.insert(lines, 1, "  " .. indented(extra)) end
   return ("%s(\n%s\n)"):format(name, table.concat(lines, "\n"))
 end
+
+methods.guard(Module, "module", slots.is_module, { extend = true, init = true, forward = true })
 
 return Module

@@ -27,12 +27,21 @@ local function modules_of(who, first, ...)
   if type(first) ~= "table" or slots.is_module(first) or rawget(first, "is_lurn_module") then
     return { first, ... }, select("#", first, ...)
   end
+  if select("#", ...) > 0 then
+    core.raise(("nn.%s: a list and %d more arguments; expected modules, or one list of them"):format(who,
+      select("#", ...)))
+  end
+  local count = 0
   for key in pairs(first) do
     if math.type(key) ~= "integer" then
       core.raise(("nn.%s: the list has the field %s; expected modules only"):format(who, tostring(key)))
     end
+    count = count + 1
   end
-  return first, #first
+  for i = 1, count do
+    if first[i] == nil then core.raise(("nn.%s: item %d is nil; expected a module"):format(who, i)) end
+  end
+  return first, count
 end
 
 local function check_module(list, position, value)
@@ -80,26 +89,31 @@ end
 
 function ModuleList:__len() return #names_of(self) end
 
+-- A position, also where it was computed as a float, or nil.
+local function position_of(key) return type(key) == "number" and math.tointeger(key) or nil end
+
 function ModuleList:__index(key)
-  if math.type(key) ~= "integer" then return slots.read(self, key) end
+  local place = position_of(key)
+  if not place then return slots.read(self, key) end
   local names = names_of(self)
-  local name = names[key < 0 and #names + 1 + key or key]
+  local name = names[place < 0 and #names + 1 + place or place]
   return name and slots.of(self).values[name]
 end
 
 function ModuleList:__newindex(key, value)
-  if math.type(key) ~= "integer" then
+  local place = position_of(key)
+  if not place then
     slots.assign(self, key, value)
     return
   end
   local names = names_of(self)
-  local position = key < 0 and #names + 1 + key or key
+  local position = place < 0 and #names + 1 + place or place
   if value == nil and position == #names and position > 0 then
     slots.unregister(self, names[position])
     return
   end
   if position < 1 or position > #names + 1 then
-    core.raise(("nn.%s: position %d is not in 1..%d"):format(getmetatable(self).__name, key, #names + 1))
+    core.raise(("nn.%s: position %d is not in 1..%d"):format(getmetatable(self).__name, place, #names + 1))
   end
   check_module(self, position, value)
   slots.register(self, "module", names[position] or tostring(#names), value)

@@ -53,6 +53,23 @@ local function check_name(instance, kind, name)
   end
 end
 
+local function leads_to(module, target, seen)
+  if module == target then return true end
+  if seen[module] then return false end
+  seen[module] = true
+  for _, value, kind in slots.each(module) do
+    if kind == "module" and leads_to(value, target, seen) then return true end
+  end
+  return false
+end
+
+-- Walks over the tree must come to an end.
+local function check_no_cycle(instance, name, module)
+  if not leads_to(module, instance, {}) then return end
+  core.raise(('%s: the module for "%s" %s; a module cannot contain itself'):format(class_name(instance), tostring(name),
+    module == instance and "is the one it is to belong to" or "contains the one it is to belong to"))
+end
+
 ---Registers a name, which keeps its place when it was registered before. The value may be nil.
 ---@param instance lurn.nn.Module
 ---@param kind lurn.nn.SlotKind
@@ -62,6 +79,9 @@ function slots.register(instance, kind, name, value)
   local own = slots.of(instance)
   if own.kinds[name] == nil then
     check_name(instance, kind, name)
+  end
+  if kind == "module" and value ~= nil then check_no_cycle(instance, name, value) end
+  if own.kinds[name] == nil then
     own.order[#own.order + 1] = name
   end
   own.kinds[name], own.values[name], own.transient[name] = kind, value, nil

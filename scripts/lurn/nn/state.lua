@@ -2,6 +2,7 @@
 
 local core = require "lurn.core"
 local check = require "lurn.nn.check"
+local methods = require "lurn.methods"
 
 ---`h` and, for LSTM, `c`: (num_layers * directions, N, hidden) for layers, layer by layer and in each forward before
 ---reverse; (N, hidden) for cells. With a projection h is as wide as that, and c as the hidden size.
@@ -103,6 +104,8 @@ local function check_part(who, part, t, shape)
       check.shape_text(shape)))
   end
 end
+
+methods.guard(State, "state", function(value) return getmetatable(value) == State end, { new = true })
 
 ---The h and c of what a caller passed as a state: nil, a State or a table {h = ..., c = ...}. Raises when it does not
 ---fit.

@@ -3,6 +3,7 @@
 -- optimizer multiply. A required option may stand before the table: `StepLR(opt, 30, {gamma = 0.5})`.
 
 local core = require "lurn.core"
+local methods = require "lurn.methods"
 
 local lr_scheduler = {}
 
@@ -146,6 +147,9 @@ function Scheduler:load_state_dict(dict)
   self.base_lrs = table.move(dict.base_lrs, 1, #dict.base_lrs, 1, {})
   for i, group in ipairs(self.optimizer.param_groups) do group.lr = dict.last_lr[i] end
 end
+
+local function is_scheduler(value) return type(value) == "table" and value.optimizer ~= nil end
+methods.guard(Scheduler, "scheduler", is_scheduler)
 
 function Scheduler:__tostring() return ("%s(epoch %d)"):format(self.kind, self.last_epoch) end
 
@@ -293,6 +297,8 @@ function ReduceLROnPlateau:step(metric)
     self.cooldown_counter, self.num_bad_epochs = self.cooldown, 0
   end
 end
+
+methods.guard(ReduceLROnPlateau, "scheduler", is_scheduler, { new = true })
 
 ---@class lurn.optim.PlateauOptions
 ---@field mode? "min"|"max" ("min") whether the metric should fall or rise

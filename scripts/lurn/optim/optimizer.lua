@@ -1,6 +1,7 @@
 -- The optimizer object: parameter groups with their options over one optimizer of the engine.
 
 local core = require "lurn.core"
+local guarded = require "lurn.methods"
 local options = require "lurn.optim.options"
 local state = require "lurn.optim.state"
 
@@ -89,6 +90,8 @@ function Optimizer:add_param_group(group)
 end
 
 -- ---- Fields ----
+
+guarded.guard(Optimizer, "optimizer", function(value) return getmetatable(value) == Optimizer end)
 
 local methods = {}
 for name, method in pairs(Optimizer) do methods[name] = method end
