@@ -136,8 +136,8 @@ static void read_value(reading *r, const lurn_param *param, int index, void *fie
 
 static void set_preset(reading *r, const lurn_param *param, void *field) {
   if (param->required && r->top == 0 && is_first_tensor(r, param))
-    bind_error(r->L, "%s: %s is missing; call x:%s(...), with a colon, or lurn.%s(x, ...)", r->name, param->name, r->name,
-               r->name);
+    bind_error(r->L, "%s: %s is missing; call x:%s(...), with a colon, or lurn.%s(x, ...)", r->name, param->name,
+               r->name, r->name);
   if (param->required && param->kind != LURN_PARAM_SIZES) bind_error(r->L, "%s: %s is missing", r->name, param->name);
   switch (param->kind) {
     case LURN_PARAM_REAL: *(double *)field = param->preset; break;

@@ -258,11 +258,13 @@ describe("arguments of ops", function()
     end
     for _, name in ipairs { "get", "set", "item", "numel", "is_contiguous", "totable", "tobytes", "detach",
       "requires_grad_", "same_as", "uniform_", "normal_", "bernoulli_", "backward" } do
-      assert.equal(name .. ": self: expected a tensor, got a table" .. with_colon:format(name), message(methods[name], {}))
+      local text = name .. ": self: expected a tensor, got a table" .. with_colon:format(name)
+      assert.equal(text, message(methods[name], {}))
       assert.truthy(message(methods[name]):find("^" .. name .. ": self: expected a tensor, got n"))
     end
     for _, name in ipairs(in_lua) do
-      assert.equal(name .. ": self: expected a tensor, got a table" .. with_colon:format(name), message(methods[name], {}))
+      local text = name .. ": self: expected a tensor, got a table" .. with_colon:format(name)
+      assert.equal(text, message(methods[name], {}))
       assert.equal(name .. ": self: expected a tensor, got nil" .. with_colon:format(name), message(methods[name]))
     end
   end)

@@ -560,7 +560,7 @@ describe("in place", function()
 
       it(name .. " needs a tensor to write into", function()
         check_message(lurn.methods[name], { 5, table.unpack(rest) },
-          ("%s: self: expected a tensor, got an integer; methods are called with a colon, x:%s(...)"):format(name, name))
+          name .. ": self: expected a tensor, got an integer; methods are called with a colon, x:" .. name .. "(...)")
       end)
 
       it(name .. " has the gradient of " .. op.name, function()

@@ -63,8 +63,8 @@ local function with_numbers(name, op, names, defaults)
   return class
 end
 
----x above 0, else `alpha (exp(x) - 1)`: `nn.ELU(alpha)`, 1 by default. Clevert, Unterthiner, Hochreiter: Fast and accurate
----deep network learning by exponential linear units. ICLR 2016.
+---x above 0, else `alpha (exp(x) - 1)`: `nn.ELU(alpha)`, 1 by default. Clevert, Unterthiner, Hochreiter: Fast and
+---accurate deep network learning by exponential linear units. ICLR 2016.
 activations.ELU = with_numbers("ELU", core.elu, { "alpha" }, { 1 })
 
 ---x above 0, else `negative_slope x`: `nn.LeakyReLU(negative_slope)`, 0.01 by default. Maas, Hannun, Ng: Rectifier

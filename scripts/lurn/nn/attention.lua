@@ -36,8 +36,8 @@ end
 
 ---`local context, weights = attn(query, keys, values, {lengths = ...})`: `weights = softmax(score(query, key_t))` over
 ---the steps t, `context = sum of weights_t values_t`. Values may be left out for the keys themselves. Steps past a
----sequence's length, or where `mask` is false, have weight 0 exactly and count for no gradient, whatever is in them; where
----no step is left, the context is 0.
+---sequence's length, or where `mask` is false, have weight 0 exactly and count for no gradient, whatever is in them;
+---where no step is left, the context is 0.
 ---
 ---In a decoder, where the keys stay and queries come one by one, prepare them once:
 ---
@@ -168,7 +168,7 @@ end
 ---@field query_size integer
 ---@field key_size integer
 ---@field hidden_size integer
----@overload fun(query_size: integer, key_size: integer, hidden_size: integer, options?: {batch_first: boolean}): lurn.nn.AdditiveAttention
+---@overload fun(query_size: integer, key_size: integer, hidden_size: integer, opts?: table): lurn.nn.AdditiveAttention
 local AdditiveAttention = Attention:extend "AdditiveAttention"
 
 ---@param query_size integer
@@ -208,8 +208,8 @@ end
 
 local dot_schema = { { name = "scale", kind = "flag", default = false }, batch_first_option }
 
----`score(q, k) = q . k`, of the same size; no parameters. Calls as in nn.Attention. Options: `scale` (false): divided by
----the square root of the size (Vaswani et al. 2017); `batch_first` (false).
+---`score(q, k) = q . k`, of the same size; no parameters. Calls as in nn.Attention. Options: `scale` (false): divided
+---by the square root of the size (Vaswani et al. 2017); `batch_first` (false).
 ---Luong, Pham, Manning: Effective approaches to attention-based neural machine translation. EMNLP 2015.
 ---@class lurn.nn.DotAttention: lurn.nn.Attention
 ---@field scale boolean
@@ -226,13 +226,13 @@ function DotAttention:_score(query, keys) return dot(query, keys, self.scale) en
 
 function DotAttention:extra_repr() return self.scale and "scale=true" or "" end
 
----`score(q, k) = q . W k`: `weight` (Q, K), at first uniform on +-1/sqrt(K). Calls as in nn.Attention. Options: `scale`
----(false): divided by sqrt(Q); `batch_first` (false). Luong, Pham, Manning 2015: general.
+---`score(q, k) = q . W k`: `weight` (Q, K), at first uniform on +-1/sqrt(K). Calls as in nn.Attention. Options:
+---`scale` (false): divided by sqrt(Q); `batch_first` (false). Luong, Pham, Manning 2015: general.
 ---@class lurn.nn.GeneralAttention: lurn.nn.Attention
 ---@field query_size integer
 ---@field key_size integer
 ---@field scale boolean
----@overload fun(query_size: integer, key_size: integer, options?: {scale: boolean, batch_first: boolean}): lurn.nn.GeneralAttention
+---@overload fun(query_size: integer, key_size: integer, options?: table): lurn.nn.GeneralAttention
 local GeneralAttention = Attention:extend "GeneralAttention"
 
 ---@param query_size integer

@@ -31,9 +31,7 @@ Cell.kind, Cell.gates, Cell.has_cell = "Cell", 1, false
 local bias_option = { name = "bias", kind = "flag", default = true }
 Cell.schema = { bias_option, noise.zoneout_option }
 
----The options of all cells and some more.
----@param more lurn.nn.OptionSpec[]
----@return lurn.nn.OptionSpec[]
+-- The options of all cells and some more.
 function Cell.schema_with(more)
   return table.move(more, 1, #more, #Cell.schema + 1, table.move(Cell.schema, 1, #Cell.schema, 1, {}))
 end

@@ -21,7 +21,8 @@ end
 
 local function pass(...) return ... end
 
--- A forward that says so when it is called with a dot. No tail call: messages look on the stack for the path to a layer.
+-- A forward that says so when it is called with a dot. No tail call: messages look on the stack for the path to a
+-- layer.
 local function checked(forward)
   return function(self, ...)
     if not slots.is_module(self) then

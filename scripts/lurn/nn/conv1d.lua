@@ -9,8 +9,8 @@ local parameter = require "lurn.nn.parameter"
 
 ---Convolution over time: `y[n, o, t] = bias[o] + sum over c, k of weight[o, c, k] x[n, c, t stride + k dilation -
 ---padding]`, x (N, in_channels, T) with zeros around it, y (N, out_channels, T'),
----T' = (T + 2 padding - dilation (kernel_size - 1) - 1) / stride + 1 rounded down. `weight` (out_channels, in_channels /
----groups, kernel_size) and `bias` (out_channels) are PyTorch's, at first uniform on +-1/sqrt(in_channels / groups
+---T' = (T + 2 padding - dilation (kernel_size - 1) - 1) / stride + 1 rounded down. `weight` (out_channels, in_channels
+---/ groups, kernel_size) and `bias` (out_channels) are PyTorch's, at first uniform on +-1/sqrt(in_channels / groups
 ---kernel_size). Note that time comes last: `x:permute(2, 3, 1)` brings (T, N, C) there, `y:permute(3, 1, 2)` back.
 ---
 ---Options: `stride` (1), `padding` (0): on both sides, or "same" for T' = T, or "valid" for 0; `dilation` (1); `groups`
@@ -22,7 +22,7 @@ local parameter = require "lurn.nn.parameter"
 ---@field kernel_size integer
 ---@field weight lurn.Tensor
 ---@field bias lurn.Tensor?
----@overload fun(in_channels: integer, out_channels: integer, kernel_size: integer, options?: lurn.nn.Conv1dOptions): lurn.nn.Conv1d
+---@overload fun(in_channels: integer, out_channels: integer, kernel_size: integer, options?: table): lurn.nn.Conv1d
 local Conv1d = Module:extend "Conv1d"
 
 ---@class lurn.nn.Conv1dOptions

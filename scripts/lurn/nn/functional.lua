@@ -114,7 +114,7 @@ end
 ---@param query lurn.Tensor (..., L, d)
 ---@param key lurn.Tensor (..., S, d)
 ---@param value lurn.Tensor (..., S, v)
----@param given? {attn_mask: lurn.Tensor, dropout_p: number, is_causal: boolean, scale: number} attn_mask: bool, true for what may get weight, or float, added to the scores; dropout_p (0) always applies; is_causal (false): query t sees the keys up to t; scale (1 / sqrt(d))
+---@param given? {attn_mask: lurn.Tensor, dropout_p: number, is_causal: boolean, scale: number}
 ---@return lurn.Tensor # (..., L, v)
 function functional.scaled_dot_product_attention(query, key, value, given)
   local who = "scaled_dot_product_attention"

@@ -39,9 +39,10 @@ function init.normal_(t, mean, std)
   return in_place("normal_", t, function() t:normal_(mean or 0, std or 1) end)
 end
 
--- Proposals for standard normal numbers of a..b, and which of them to take, as functions of a tensor to fill. Where the
--- interval is likely enough, normal ones; else uniform ones, taken with their density relative to the greatest one, over
--- what has more than 1e-17 of it (Robert: Simulation of truncated normal variables. Statistics and Computing 5, 1995).
+-- Proposals for standard normal numbers of a..b, and which of them to take, as functions of a tensor to fill. Where
+-- the interval is likely enough, normal ones; else uniform ones, taken with their density relative to the greatest one,
+-- over what has more than 1e-17 of it (Robert: Simulation of truncated normal variables. Statistics and Computing 5,
+-- 1995).
 local function proposals(a, b)
   if b - a >= 1 and a < 1 and b > -1 then
     return function(z) z:normal_() end, function(z) return core.logical_and(core.ge(z, a), core.le(z, b)) end
@@ -64,8 +65,8 @@ end
 function init.trunc_normal_(t, mean, std, low, high)
   mean, std, low, high = mean or 0, std or 1, low or -2, high or 2
   if not (std > 0 and low < high) then
-    core.raise(("nn.init.trunc_normal_: std is %.14g, from %.14g to %.14g; expected std above 0 and low below high"):format(
-      std, low, high))
+    core.raise(("nn.init.trunc_normal_: std is %.14g, from %.14g to %.14g; expected std above 0 and low below high")
+      :format(std, low, high))
   end
   return in_place("trunc_normal_", t, function()
     local fill, takes = proposals((low - mean) / std, (high - mean) / std)

@@ -119,13 +119,14 @@ end
 ---`i, f, g, o = LN(W_ih x_t) gain_ih + bias_ih + LN(W_hh h_(t-1)) gain_hh + bias_hh`, `c_t = sigmoid(f) c_(t-1) +
 ---sigmoid(i) tanh(g)`, `h_t = sigmoid(o) tanh(LN(c_t) gain_c + bias_c)`; LN normalizes all four parts together.
 ---Parameters are those of nn.LSTM and gain_ih_l0, gain_hh_l0 (4H), gain_c_l0, bias_c_l0 (H) and so on. At first gains
----are 1, biases 0 (bias_ih with the forget bias), weights as in nn.LSTM. Calls and states are those of nn.LSTM; it goes
+---are 1, biases 0 (bias_ih with the forget bias), weights as in nn.LSTM. Options are those of nn.LSTM that concern its
+---stacking and `forget_bias`, and `eps` (1e-5). Calls and states are those of nn.LSTM; it goes
 ---step by step and cannot be recorded.
 ---Ba, Kiros, Hinton: Layer normalization. arXiv 1607.06450, 2016, supplement; its b is in the two biases.
 ---@class lurn.nn.LayerNormLSTM: lurn.nn.Recurrent
 ---@field eps number
 ---@field forget_bias number
----@overload fun(input_size: integer, hidden_size: integer, options?: lurn.nn.LayerNormLSTMOptions): lurn.nn.LayerNormLSTM
+---@overload fun(input_size: integer, hidden_size: integer, options?: table): lurn.nn.LayerNormLSTM
 local LayerNormLSTM = layer_class("LayerNormLSTM", lstm_stepper, lstm_parts)
 LayerNormLSTM.gates, LayerNormLSTM.has_cell = 4, true
 LayerNormLSTM.schema = Recurrent.schema_with { eps_option, gates.forget_bias }
@@ -136,14 +137,14 @@ LayerNormLSTM.schema = Recurrent.schema_with { eps_option, gates.forget_bias }
 ---@class lurn.nn.LayerNormLSTMOptions: lurn.nn.LayerNormGRUOptions
 ---@field forget_bias? number (0) of bias_ih at first
 
----`r, z = sigmoid(LN(W_ih x_t) gain_ih + bias_ih + LN(W_hh h_(t-1)) gain_hh + bias_hh)`, `n = tanh(LN(W_in x_t) gain_in
----+ bias_in + r (LN(W_hn h_(t-1)) gain_hn + bias_hn))`, `h_t = (1 - z) n + z h_(t-1)`: r and z are normalized together, n
----by itself. Parameters are those of nn.GRU and gain_ih_l0, gain_hh_l0 (3H) and so on. As in nn.GRU z is what is kept; in
----the paper it is what is renewed.
+---`r, z = sigmoid(LN(W_ih x_t) gain_ih + bias_ih + LN(W_hh h_(t-1)) gain_hh + bias_hh)`, `n = tanh(LN(W_in x_t)
+---gain_in + bias_in + r (LN(W_hn h_(t-1)) gain_hn + bias_hn))`, `h_t = (1 - z) n + z h_(t-1)`: r and z are normalized
+---together, n by itself. Parameters are those of nn.GRU and gain_ih_l0, gain_hh_l0 (3H) and so on. Options are those of
+---nn.GRU and `eps` (1e-5). As in nn.GRU z is what is kept; in the paper it is what is renewed.
 ---Ba, Kiros, Hinton 2016, supplement.
 ---@class lurn.nn.LayerNormGRU: lurn.nn.Recurrent
 ---@field eps number
----@overload fun(input_size: integer, hidden_size: integer, options?: lurn.nn.LayerNormGRUOptions): lurn.nn.LayerNormGRU
+---@overload fun(input_size: integer, hidden_size: integer, options?: table): lurn.nn.LayerNormGRU
 local LayerNormGRU = layer_class("LayerNormGRU", gru_stepper, gru_parts)
 LayerNormGRU.gates = 3
 LayerNormGRU.schema = Recurrent.schema_with { eps_option }

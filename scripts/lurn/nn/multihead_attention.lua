@@ -34,7 +34,7 @@ local MultiheadAttention = Module:extend "MultiheadAttention"
 ---@class lurn.nn.MultiheadAttentionCallOptions
 ---@field lengths? lurn.Tensor|integer[] of the keys of each sequence (N), 0 to S
 ---@field key_padding_mask? lurn.Tensor bool (N, S), true for keys that are left out
----@field attn_mask? lurn.Tensor (L, S) or (N * num_heads, L, S): bool, true for what is left out, or float, added to scores
+---@field attn_mask? lurn.Tensor (L, S) or (N * num_heads, L, S): bool, true for what is left out, or float, added
 ---@field causal? boolean (false) query t sees the keys up to t; L = S
 ---@field need_weights? boolean (true)
 ---@field average_attn_weights? boolean (true) weights (N, L, S), the mean over heads; else (N, num_heads, L, S)

@@ -1,12 +1,13 @@
 -- Noise within recurrent layers and cells in training: zoneout, and dropout of the hidden state.
 --
--- Zoneout: each unit of h and of c keeps its former value with a probability, drawn for each step, sequence and unit; in
--- evaluation it takes the expected value. Krueger et al.: Zoneout: regularizing RNNs by randomly preserving hidden
+-- Zoneout: each unit of h and of c keeps its former value with a probability, drawn for each step, sequence and unit;
+-- in evaluation it takes the expected value. Krueger et al.: Zoneout: regularizing RNNs by randomly preserving hidden
 -- activations. ICLR 2017.
--- Recurrent dropout: what the products W_hh h_(t-1) see of h_(t-1) is dropped out, by one mask per sequence for all steps
--- of a call. Gal, Ghahramani: A theoretically grounded application of dropout in recurrent neural networks. NIPS 2016.
+-- Recurrent dropout: what the products W_hh h_(t-1) see of h_(t-1) is dropped out, by one mask per sequence for all
+-- steps of a call. Gal, Ghahramani: A theoretically grounded application of dropout in recurrent neural networks. NIPS
+-- 2016.
 --
--- A layer with noise goes step by step, which is slower than the fused op by about the cost of its single ops.
+-- A layer with noise goes step by step, which is slower than the fused op.
 
 local core = require "lurn.core"
 local check = require "lurn.nn.check"

@@ -20,8 +20,8 @@ local VariationalDropout = require "lurn.nn.variational_dropout"
 ---@field variational? boolean (false) dropout takes one mask for all steps of a sequence, as nn.VariationalDropout does
 ---@field bidirectional? boolean (false) y has (..., 2 * hidden): forward, then reverse
 ---@field batch_first? boolean (false) x and y are (N, T, ...) instead of (T, N, ...); states are (L, N, H) all the same
----@field zoneout? number|{h: number?, c: number?} (0) probability that a unit of h, or of c, keeps its former value at a step in training; in evaluation the expected value. Slower: goes step by step. Krueger et al.: Zoneout. ICLR 2017
----@field recurrent_dropout? number (0) probability, in training, on what W_hh h_(t-1) sees of h_(t-1): one mask per sequence for all steps of a call. Slower: goes step by step. Gal, Ghahramani. NIPS 2016
+---@field zoneout? number|{h: number?, c: number?} (0) probability that a unit keeps its former value at a step
+---@field recurrent_dropout? number (0) probability, in training, on h_(t-1) in W_hh h_(t-1)
 
 ---@class lurn.nn.RecurrentCallOptions
 ---@field lengths? lurn.Tensor|integer[] of each sequence (N), 0 to T: y is zero past it, and the state is the one at it
@@ -31,6 +31,13 @@ local VariationalDropout = require "lurn.nn.variational_dropout"
 ---bias_hh_l0 (G*H), then ..._l0_reverse, ..._l1 and so on; G is the number of gates. At first all are uniform on
 ---+-1/sqrt(H). What an LSTM may have besides is told there: with a projection to P, h_t has P columns instead of H, and
 ---D of the layers above is P times the number of directions.
+---
+---Noise: with `zoneout` each unit of h and of c keeps its former value with that probability, drawn for each step, unit
+---and sequence in training; in evaluation it takes the expected value p old + (1 - p) new. {h = p, c = p} gives each
+---its own. With `recurrent_dropout` the products W_hh h_(t-1) see h_(t-1) through one dropout mask per sequence for all
+---steps of a call. Both make a layer go step by step, which is slower than the fused op and cannot be recorded.
+---Krueger et al.: Zoneout: regularizing RNNs by randomly preserving hidden activations. ICLR 2017. Gal, Ghahramani: A
+---theoretically grounded application of dropout in recurrent neural networks. NIPS 2016.
 ---
 ---Recordings: `local rec = {}; layer(x, state, {record = rec})` puts a record of layer l into `rec[l]`, and of its
 ---reverse direction into `rec.reverse[l]`. A record has, as tensors in time order whatever the direction,

@@ -78,7 +78,7 @@ end
 
 ---@param x lurn.Tensor (T, N, ...), or (N, T, ...) with batch_first: the cell gets (N, ...)
 ---@param state? any what the cell takes; nil is passed on
----@param given? {lengths: lurn.Tensor|integer[]} of each sequence (N), 0 to T: y is zero past it, the state is the one at it
+---@param given? {lengths: lurn.Tensor|integer[]} of each sequence (N), 0 to T: y is zero past it, the state that at it
 ---@return lurn.Tensor y (T, N, H), or (N, T, H) with batch_first: h of every step
 ---@return any state after the last step of each sequence, as the cell gives it
 function Unroll:forward(x, state, given)

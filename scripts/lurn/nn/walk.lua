@@ -31,7 +31,8 @@ function walk.unbind(x)
   return list
 end
 
----x with 0 past the lengths, so that whatever a caller padded with, not-a-number too, reaches no result and no gradient.
+---x with 0 past the lengths, so that whatever a caller padded with, not-a-number too, reaches no result and no
+---gradient.
 ---@param x lurn.Tensor (T, N, ...)
 ---@param t lurn.Tensor? lengths (N)
 ---@return lurn.Tensor

@@ -30,8 +30,8 @@ function by_hand.GRU(w, x, h)
   local hidden = h.shape[2]
   local function parts(v, weight, gain, bias)
     local p = v:matmul(weight:t())
-    return norm(p:narrow(2, 1, 2 * hidden), gain:narrow(1, 1, 2 * hidden), bias and bias:narrow(1, 1, 2 * hidden), w.eps),
-      norm(p:narrow(2, 2 * hidden + 1, hidden), gain:narrow(1, 2 * hidden + 1, hidden),
+    return norm(p:narrow(2, 1, 2 * hidden), gain:narrow(1, 1, 2 * hidden), bias and bias:narrow(1, 1, 2 * hidden),
+      w.eps), norm(p:narrow(2, 2 * hidden + 1, hidden), gain:narrow(1, 2 * hidden + 1, hidden),
         bias and bias:narrow(1, 2 * hidden + 1, hidden), w.eps)
   end
   local x_rz, x_n = parts(x, w.weight_ih, w.gain_ih, w.bias_ih)

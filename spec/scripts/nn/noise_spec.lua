@@ -35,14 +35,13 @@ for _, kind in ipairs(kinds) do
 
     it("keeps units with the probability, each for itself, at each step", function()
       local layer, plain = pair(kind, { zoneout = 0.3 })
-      local state, n, kept = state_for(kind, 200), 200, 0
-      local x = randn(5, n, 3)
+      local state, x = state_for(kind, 200), randn(5, 200, 3)
       local y = layer(x, state)
       local h = state.h[1]
       local first = plain(x:narrow(1, 1, 1), state)
       local choice = which(y[1], h, first[1])
       assert.equal(0, choice:eq(0):sum():item())
-      kept = choice:eq(1):to("float64"):mean():item()
+      local kept = choice:eq(1):to("float64"):mean():item()
       -- 800 draws: four deviations of sqrt(0.3 * 0.7 / 800)
       assert.is_near(0.3, kept, 0.065)
       for t = 2, 5 do
@@ -174,8 +173,8 @@ describe("options of noise", function()
     fails('nn.GRU: zoneout has the field "c"; the state has only h', nn.GRU, 3, 4, { zoneout = { c = 0.5 } })
     fails('nn.LSTMCell: zoneout has the field "x"; the state has h and c', nn.LSTMCell, 3, 4, { zoneout = { x = 0.5 } })
     fails("nn.RNN: recurrent_dropout is 2; expected a number from 0 to 1", nn.RNN, 3, 4, { recurrent_dropout = 2 })
-    fails("LSTM: a layer that goes step by step, for its zoneout", nn.LSTM(3, 4, { zoneout = 0.5 }), lurn.zeros(2, 1, 3),
-      nil, { record = {} })
+    fails("LSTM: a layer that goes step by step, for its zoneout", nn.LSTM(3, 4, { zoneout = 0.5 }),
+      lurn.zeros(2, 1, 3), nil, { record = {} })
     fails("LSTM: lengths[1] is 3, expected 0..2", nn.LSTM(3, 4, { zoneout = 0.5 }), lurn.zeros(2, 1, 3), nil,
       { lengths = { 3 } })
   end)
