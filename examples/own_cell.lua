@@ -147,10 +147,10 @@ right, largest |h|: after training, on new sequences of the same length, then of
 
 Along the memory dc_t/dc_(t-1) is f (1 - c_t^2) where c is added before the nonlinearity: each step multiplies by the
 slope of tanh as well, so what fills the memory closes the way back to it. Inside and after it is f alone: the gradient
-flows by addition, and with f near 1 it arrives. But after the nonlinearity nothing bounds h, which grows with all that c
-adds up, and takes the gates and the gradient's ways through U h with it; on a short task that may even help, on longer
-sequences h comes to where it has never been. Inside, h = o tanh(c) stays within 1 whatever c holds. Only there both are
-true: the gradient flows by addition, and h is bounded. That is the LSTM.]]
+flows by addition, and with f near 1 it arrives. But after the nonlinearity nothing bounds h, which grows with all that
+c adds up, and takes the gates and the gradient's ways through U h with it; on a short task that may even help, on
+longer sequences h comes to where it has never been. Inside, h = o tanh(c) stays within 1 whatever c holds. Only there
+both are true: the gradient flows by addition, and h is bounded. That is the LSTM.]]
 
 local function main()
   local o = read_options()
