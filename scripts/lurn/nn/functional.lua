@@ -110,7 +110,9 @@ function functional.normalize(x, given)
   return x / core.clamp(core.norm(x, { p = chosen.p, dim = chosen.dim, keepdim = true }), chosen.eps)
 end
 
----`softmax(q k^T / sqrt(d)) v` over the last two dimensions.
+---`softmax(q k^T / sqrt(d)) v` over the last two dimensions. Options: `attn_mask`, bool, true for what may get weight,
+---or float, added to the scores; `dropout_p` (0), which always applies; `is_causal` (false): query t sees the keys up
+---to t; `scale` (1 / sqrt(d)).
 ---@param query lurn.Tensor (..., L, d)
 ---@param key lurn.Tensor (..., S, d)
 ---@param value lurn.Tensor (..., S, v)

@@ -182,7 +182,7 @@ return {
       { "all", function(T) return { T { 0 } }, {} end, "int64" },
       { "all", function(T) return { T(1) }, { {} } end, "int64" },
     },
-    errors = { { { 1 }, "nonzero: x: expected a tensor, got an integer" } },
+    errors = { { { 1 }, "nonzero: x: expected a tensor, got an integer; methods are called with a colon, x:nonzero(...)" } },
     large = function(random32) return { random32(300, 200):gt(0.5) } end,
   },
   masked_select = {
