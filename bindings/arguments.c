@@ -104,6 +104,7 @@ int bind_check_shape(lua_State *L, int first, const char *who, int64_t shape[LUR
 lurn_tensor **bind_check_tensors(lua_State *L, bind_state *self, int index, const char *who, const char *what,
                                  int64_t *count) {
   if (!lua_istable(L, index)) wrong(L, index, who, what, "a list of tensors");
+  index = lua_absindex(L, index);
   lua_Integer n = (lua_Integer)lua_rawlen(L, index);
   lurn_tensor **list = lua_newuserdatauv(L, (size_t)(n > 0 ? n : 1) * sizeof(lurn_tensor *), 0);
   for (lua_Integer i = 1; i <= n; i++) { /* raw: each tensor must be one that the table keeps */

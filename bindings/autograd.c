@@ -1,4 +1,6 @@
 /* backward, grad, custom functions, gradcheck. */
+#include <limits.h>
+
 #include "binding.h"
 
 /* Marks the thread that callbacks run on; returns the former one. */
@@ -26,45 +28,45 @@ static double option_number(lua_State *L, int index, const char *who, const char
   return value;
 }
 
-enum { MAX_TENSORS = 200, MAX_RESULTS = 16 };
+/* Tensors borrowed from the argument at index: a list of them, or a single one. */
+typedef struct tensors {
+  int index, n;
+  const char *who, *what; /* for messages */
+  lurn_tensor **items;
+} tensors;
 
-/* How many tensors the argument is: a list of them, or a single one. */
-static int count_tensors(lua_State *L, bind_state *self, int index, const char *who, const char *what) {
-  if (!lua_istable(L, index)) {
-    bind_check_tensor(L, self, index, who, what);
-    return 1;
-  }
-  lua_Unsigned n = lua_rawlen(L, index);
-  if (n > MAX_TENSORS) bind_error(L, "%s: %d %s; at most %d are possible", who, (int)n, what, MAX_TENSORS);
-  return (int)n;
+/* Pushes the userdata with room for them. */
+static tensors new_tensors(lua_State *L, int index, const char *who, const char *what) {
+  lua_Unsigned n = lua_istable(L, index) ? lua_rawlen(L, index) : 1;
+  if (n > INT_MAX) bind_error(L, "%s: too many %s", who, what); /* a table can hold no more */
+  size_t bytes = (size_t)(n > 0 ? n : 1) * sizeof(lurn_tensor *);
+  return (tensors){index, (int)n, who, what, lua_newuserdatauv(L, bytes, 0)};
 }
 
-/* Reads them, without asking Lua for memory. */
-static int read_tensors(lua_State *L, bind_state *self, int index, const char *who, const char *what,
-                        lurn_tensor **out) {
-  int n = count_tensors(L, self, index, who, what);
-  if (!lua_istable(L, index)) {
-    out[0] = bind_check_tensor(L, self, index, who, what);
-    return 1;
+/* Reads them, without asking Lua for memory.  A finalizer may have changed the list since room was made for it. */
+static void read_tensors(lua_State *L, bind_state *self, const tensors *t) {
+  if (!lua_istable(L, t->index)) {
+    t->items[0] = bind_check_tensor(L, self, t->index, t->who, t->what);
+    return;
   }
-  for (int i = 0; i < n; i++) {
-    lua_rawgeti(L, index, i + 1);
-    out[i] = bind_test_tensor(L, self, -1);
-    if (out[i] == NULL) bind_error(L, "%s: %s[%d]: expected a tensor, got %s", who, what, i + 1, bind_typename(L, -1));
+  if (lua_rawlen(L, t->index) != (lua_Unsigned)t->n)
+    bind_error(L, "%s: %s: the list was changed while it was read", t->who, t->what);
+  for (int i = 0; i < t->n; i++) {
+    lua_rawgeti(L, t->index, i + 1);
+    t->items[i] = bind_test_tensor(L, self, -1);
+    if (t->items[i] == NULL)
+      bind_error(L, "%s: %s[%d]: expected a tensor, got %s", t->who, t->what, i + 1, bind_typename(L, -1));
     lua_pop(L, 1);
   }
-  return n;
 }
 
 /* Pushes empty tensors to be filled; returns the stack index of the first. */
-static int push_shells(lua_State *L, bind_state *self, int n) {
+static int push_shells(lua_State *L, bind_state *self, int n, const char *who) {
   int first = lua_gettop(L) + 1;
-  luaL_checkstack(L, n + 8, "tensors");
+  luaL_checkstack(L, n + 8, who);
   for (int i = 0; i < n; i++) bind_new_tensor(L, self);
   return first;
 }
-
-static void fill_shell(lua_State *L, int index, lurn_tensor *t) { *(lurn_tensor **)lua_touserdata(L, index) = t; }
 
 /* ---- backward, grad ---------------------------------------------------------------------------------------- */
 
@@ -87,29 +89,31 @@ static int backward(lua_State *L) {
 static int grad(lua_State *L) {
   static const char *const names[] = {"grad_outputs", "retain_graph", NULL};
   bind_state *self = bind_self(L);
-  lurn_tensor *outputs[MAX_TENSORS], *weights[MAX_TENSORS], *inputs[MAX_TENSORS], *out[MAX_TENSORS];
   lua_settop(L, 3);
   bind_check_options(L, 3, "grad", names);
   bool retain = option_flag(L, 3, "grad", "retain_graph");
   bool weighted = lua_istable(L, 3) && lua_getfield(L, 3, "grad_outputs") != LUA_TNIL;
   lua_settop(L, 4);
-  int first = push_shells(L, self, count_tensors(L, self, 2, "grad", "inputs"));
-  int n_outputs = read_tensors(L, self, 1, "grad", "outputs", outputs);
-  int n_inputs = read_tensors(L, self, 2, "grad", "inputs", inputs);
-  int n_weights = weighted ? read_tensors(L, self, 4, "grad", "grad_outputs", weights) : n_outputs;
-  if (n_weights != n_outputs) return bind_error(L, "grad: %d grad_outputs for %d outputs", n_weights, n_outputs);
+  tensors outputs = new_tensors(L, 1, "grad", "outputs"), inputs = new_tensors(L, 2, "grad", "inputs");
+  tensors weights = new_tensors(L, weighted ? 4 : 1, "grad", "grad_outputs");
+  lurn_tensor **out = lua_newuserdatauv(L, ((size_t)inputs.n + 1) * sizeof(lurn_tensor *), 0);
+  int first = push_shells(L, self, inputs.n, "grad");
+  read_tensors(L, self, &outputs);
+  read_tensors(L, self, &inputs);
+  read_tensors(L, self, &weights);
+  if (weights.n != outputs.n) return bind_error(L, "grad: %d grad_outputs for %d outputs", weights.n, outputs.n);
   lua_State *before = enter(self, L);
-  lurn_status status =
-      lurn_grad(self->ctx, outputs, n_outputs, weighted ? weights : NULL, inputs, n_inputs, retain, out);
+  lurn_status status = lurn_grad(self->ctx, outputs.items, outputs.n, weighted ? weights.items : NULL, inputs.items,
+                                 inputs.n, retain, out);
   self->running = before;
   if (status != LURN_OK) return bind_raise(L, status);
-  for (int i = 0; i < n_inputs; i++) fill_shell(L, first + i, out[i]);
-  for (int i = 0; i < n_inputs; i++) {
+  for (int i = 0; i < inputs.n; i++) bind_fill_tensor(L, first + i, out[i]);
+  for (int i = 0; i < inputs.n; i++) {
     if (out[i] != NULL) continue;
     lua_pushnil(L);
     lua_replace(L, first + i);
   }
-  return n_inputs;
+  return inputs.n;
 }
 
 /* core.set_grad_enabled(flag) -> former */
@@ -129,6 +133,16 @@ static int call_without_yield(lua_State *L) {
   luaL_checktype(L, 1, LUA_TFUNCTION);
   lua_call(L, lua_gettop(L) - 1, LUA_MULTRET);
   return lua_gettop(L);
+}
+
+/* core.shield(fn): the program's Ctrl-C waits until fn has ended before it raises its error. */
+static int shield(lua_State *L) {
+  luaL_checktype(L, 1, LUA_TFUNCTION);
+  luaL_getsubtable(L, LUA_REGISTRYINDEX, "lurn.shielded");
+  lua_pushvalue(L, 1);
+  lua_pushboolean(L, 1);
+  lua_rawset(L, -3);
+  return 0;
 }
 
 /* core.version_of(t): a number that grows with every change of the elements of t. */
@@ -158,7 +172,10 @@ static int call_backward(lua_State *L) {
   lua_rawgetp(L, LUA_REGISTRYINDEX, c);
   lua_getiuservalue(L, -1, 1);
   lua_replace(L, -2);
-  for (int i = 0; i < c->n_out; i++) bind_push_tensor(L, c->self, c->grad_out[i]);
+  for (int i = 0; i < c->n_out; i++) {
+    if (c->grad_out[i] != NULL) *bind_new_tensor(L, c->self) = lurn_retain(c->grad_out[i]);
+    else lua_pushnil(L);
+  }
   lua_call(L, c->n_out, c->n_in);
   for (int i = 0; i < c->n_in; i++) {
     int index = 2 + i;
@@ -227,26 +244,30 @@ static callback *push_callback(lua_State *L, bind_state *self, const char *name,
   return c;
 }
 
+enum { MAX_RESULTS = 16 };
+
 /* core.custom(name, inputs, values, backward): see scripts/lurn/autograd.lua. */
 static int custom(lua_State *L) {
   bind_state *self = bind_self(L);
-  lurn_tensor *inputs[MAX_TENSORS], *values[MAX_TENSORS], *out[MAX_RESULTS];
+  lurn_tensor *out[MAX_RESULTS];
   bind_check_string(L, 1, "custom_function", "name");
   luaL_checktype(L, 4, LUA_TFUNCTION);
   lua_settop(L, 4);
   const char *name = intern(L, 1);
-  int n_out = count_tensors(L, self, 3, name, "results of forward");
-  if (n_out > MAX_RESULTS) return bind_error(L, "%s: %d results; at most %d are possible", name, n_out, MAX_RESULTS);
   callback *c = push_callback(L, self, name, 4);
-  int first = push_shells(L, self, n_out), n_in = read_tensors(L, self, 2, name, "inputs", inputs);
-  read_tensors(L, self, 3, name, "results of forward", values);
+  tensors inputs = new_tensors(L, 2, name, "inputs"), values = new_tensors(L, 3, name, "results of forward");
+  if (values.n > MAX_RESULTS)
+    return bind_error(L, "%s: %d results; at most %d are possible", name, values.n, MAX_RESULTS);
+  int first = push_shells(L, self, values.n, name);
+  read_tensors(L, self, &inputs);
+  read_tensors(L, self, &values);
   lua_pushvalue(L, 5);
   lua_rawsetp(L, LUA_REGISTRYINDEX, c); /* the engine's from here on */
-  lurn_status status =
-      lurn_custom(self->ctx, name, inputs, n_in, values, n_out, custom_backward, free_callback, c, out);
+  lurn_status status = lurn_custom(self->ctx, name, inputs.items, inputs.n, values.items, values.n, custom_backward,
+                                   free_callback, c, out);
   if (status != LURN_OK) return bind_raise(L, status);
-  for (int i = 0; i < n_out; i++) fill_shell(L, first + i, out[i]);
-  return n_out;
+  for (int i = 0; i < values.n; i++) bind_fill_tensor(L, first + i, out[i]);
+  return values.n;
 }
 
 /* ---- gradcheck --------------------------------------------------------------------------------------------- */
@@ -283,7 +304,6 @@ static lurn_status scalar_function(lurn_ctx *ctx, void *ud, lurn_tensor *const *
 static int gradcheck(lua_State *L) {
   static const char *const names[] = {"eps", "rtol", "atol", NULL};
   bind_state *self = bind_self(L);
-  lurn_tensor *inputs[MAX_TENSORS];
   lua_settop(L, 3);
   if (!lua_isfunction(L, 1)) return bind_error(L, "gradcheck: expected a function, got %s", bind_typename(L, 1));
   if (!lua_istable(L, 2))
@@ -291,11 +311,12 @@ static int gradcheck(lua_State *L) {
   bind_check_options(L, 3, "gradcheck", names);
   double eps = option_number(L, 3, "gradcheck", "eps", 1e-6), rtol = option_number(L, 3, "gradcheck", "rtol", 1e-3);
   double atol = option_number(L, 3, "gradcheck", "atol", 1e-5);
-  int n = read_tensors(L, self, 2, "gradcheck", "inputs", inputs);
+  tensors inputs = new_tensors(L, 2, "gradcheck", "inputs");
+  read_tensors(L, self, &inputs);
   scalar_call c = {.self = self};
   lurn_gradcheck_result result = {.ok = false};
   lua_State *before = enter(self, L);
-  lurn_status status = lurn_gradcheck(self->ctx, scalar_function, &c, inputs, n, eps, rtol, atol, &result);
+  lurn_status status = lurn_gradcheck(self->ctx, scalar_function, &c, inputs.items, inputs.n, eps, rtol, atol, &result);
   self->running = before;
   if (status != LURN_OK) return bind_raise(L, status);
   if (result.ok) {
@@ -315,6 +336,7 @@ void bind_open_autograd(lua_State *L, bind_state *self) {
                                        {"custom", custom},
                                        {"gradcheck", gradcheck},
                                        {"call_without_yield", call_without_yield},
+                                       {"shield", shield},
                                        {"version_of", version_of},
                                        {NULL, NULL}};
   static const luaL_Reg methods[] = {{"backward", backward}, {NULL, NULL}};

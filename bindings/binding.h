@@ -12,12 +12,13 @@
 
 /* One per Lua state: upvalue 1 of every function registered by bind_functions. */
 typedef struct bind_state {
-  lurn_ctx *ctx;         /* NULL once the Lua state is being closed */
-  lua_State *main;       /* the main thread, for giving back references */
-  lua_State *running;    /* the thread that is inside lurn_backward, for callbacks */
-  const void *tensor_mt; /* identity of the tensor's metatable */
-  size_t soft_limit;     /* live bytes above which a full collection is made */
-  int scopes;            /* open lurn.scope calls */
+  const void *identity; /* its own address: it is a userdata too, see bind_object */
+  lurn_ctx *ctx;        /* NULL once the Lua state is being closed */
+  lua_State *main;      /* the main thread, for giving back references */
+  lua_State *running;   /* the thread that is inside lurn_backward, for callbacks */
+  size_t soft_limit;    /* live bytes above which a full collection is made */
+  lua_Integer scopes;   /* open lurn.scope calls */
+  lua_Integer stranded; /* objects kept because they were made in finalizers, see object.c */
 } bind_state;
 
 /* The state of the running function; raises when the Lua state is being closed. */
@@ -25,8 +26,30 @@ bind_state *bind_self(lua_State *L);
 lurn_ctx *bind_ctx(lua_State *L);
 /* Registers functions with the state as upvalue 1 into the table on top of the stack. */
 void bind_functions(lua_State *L, bind_state *self, const luaL_Reg *functions);
-/* Creates the metatable `name` with these metamethods and leaves it on the stack. */
-void bind_metatable(lua_State *L, bind_state *self, const char *name, const luaL_Reg *metamethods);
+
+/* ---- Objects ---- */
+
+typedef struct bind_type {
+  const char *name;              /* of the metatable */
+  void (*release)(void *object); /* gives back what it holds of the engine; does nothing when called again */
+} bind_type;
+
+/* What every userdata of lurn begins with.  A metatable proves nothing: debug.setmetatable gives it to anything. */
+typedef struct bind_object {
+  const bind_state *owner;
+  const bind_type *type;
+} bind_object;
+
+/* Creates the metatable of a type, with __gc and these metamethods, and leaves it on the stack. */
+void bind_metatable(lua_State *L, bind_state *self, const bind_type *type, const luaL_Reg *metamethods);
+/* Pushes an object of `size` bytes, zero after its head. */
+void *bind_new_object(lua_State *L, bind_state *self, const bind_type *type, size_t size);
+/* The object at index, or NULL when it is something else. */
+void *bind_test_object(lua_State *L, const bind_state *self, int index, const bind_type *type);
+/* The same, raising "who: self: expected a ..., got ...". */
+void *bind_check_object(lua_State *L, const bind_state *self, int index, const bind_type *type, const char *who);
+/* Gives back what was made in finalizers while the Lua state was closing. */
+void bind_release_stranded(lua_State *L, bind_state *self);
 
 /* ---- Errors ---- */
 
@@ -45,12 +68,15 @@ const char *bind_typename(lua_State *L, int index);
 /* Pushes an empty tensor userdata and returns its slot, to be filled by the engine.  Makes a collection first when memory is above
  * the soft limit. */
 lurn_tensor **bind_new_tensor(lua_State *L, bind_state *self);
-/* Pushes a tensor over t, taking a reference of its own; nil for NULL. */
-void bind_push_tensor(lua_State *L, bind_state *self, lurn_tensor *t);
+/* Gives the empty tensor userdata at index its tensor. */
+void bind_fill_tensor(lua_State *L, int index, lurn_tensor *t);
 /* The tensor at index, or NULL when it is something else.  A freed tensor raises. */
 lurn_tensor *bind_test_tensor(lua_State *L, bind_state *self, int index);
 /* The same, raising "who: what: expected a tensor, got ...". */
 lurn_tensor *bind_check_tensor(lua_State *L, bind_state *self, int index, const char *who, const char *what);
+
+/* The record at index, or NULL when it is something else.  A collected record raises. */
+lurn_record *bind_test_record(lua_State *L, bind_state *self, int index);
 
 /* ---- Arguments ---- */
 
@@ -66,7 +92,8 @@ int64_t bind_check_position(lua_State *L, int index, const char *who, const char
 int bind_check_integers(lua_State *L, int index, const char *who, const char *what, int64_t out[LURN_MAX_DIMS]);
 /* A shape, either as one table at `first` or as numbers from there on; *next is the argument after it. */
 int bind_check_shape(lua_State *L, int first, const char *who, int64_t shape[LURN_MAX_DIMS], int *next);
-/* A list of tensors as an array of references, valid while the returned userdata, pushed on the stack, lives. */
+/* A list of tensors as an array in a userdata that is pushed.  The references are borrowed from the table: valid until Lua code runs
+ * or userdata is made, which may bring on a finalizer. */
 lurn_tensor **bind_check_tensors(lua_State *L, bind_state *self, int index, const char *who, const char *what,
                                  int64_t *count);
 /* True when the argument is a table of options: it has no first element, but some other field, or is empty. */
@@ -76,6 +103,7 @@ void bind_check_options(lua_State *L, int index, const char *who, const char *co
 
 /* ---- Parts of lurn.core: each adds its functions to the table on top of the stack ---- */
 
+void bind_open_object(lua_State *L);
 void bind_open_raise(lua_State *L, bind_state *self);
 void bind_open_tensor(lua_State *L, bind_state *self);
 void bind_open_create(lua_State *L, bind_state *self);

@@ -9,8 +9,10 @@ static const char CORE_KEY = 0; /* registry key by address */
 /* Finalizers run in the reverse order of creation, so the state goes after all tensors. */
 static int close_state(lua_State *L) {
   bind_state *self = luaL_checkudata(L, 1, STATE);
+  if (lua_rawlen(L, 1) != sizeof *self || self->identity != self) return luaL_error(L, "__gc: expected a %s", STATE);
   lurn_ctx *ctx = self->ctx;
   self->ctx = NULL;
+  bind_release_stranded(L, self);
   lurn_ctx_free(ctx);
   return 0;
 }
@@ -27,6 +29,7 @@ int luaopen_lurn_core(lua_State *L) {
   if (lua_rawgetp(L, LUA_REGISTRYINDEX, &CORE_KEY) == LUA_TTABLE) return 1; /* one context for a Lua state */
   bind_state *self = lua_newuserdatauv(L, sizeof *self, 0);
   memset(self, 0, sizeof *self);
+  self->identity = self;
   self->soft_limit = (size_t)64 << 20;
   luaL_newmetatable(L, STATE);
   luaL_setfuncs(L, state_meta, 0);
@@ -37,6 +40,7 @@ int luaopen_lurn_core(lua_State *L) {
   lua_pop(L, 1);
   if (new_context(self) != LURN_OK) return luaL_error(L, "lurn: out of memory");
   lua_newtable(L);
+  bind_open_object(L);
   bind_open_raise(L, self);
   bind_open_tensor(L, self);
   bind_open_ops(L, self);

@@ -200,7 +200,7 @@ static int nested_shape(lua_State *L, int index, int64_t shape[LURN_MAX_DIMS]) {
 }
 
 typedef struct filling {
-  lurn_tensor *tensor;
+  lurn_tensor **slot; /* of the userdata: metamethods of the tables may free the tensor */
   int ndim;
   int64_t shape[LURN_MAX_DIMS], at[LURN_MAX_DIMS];
 } filling;
@@ -248,9 +248,10 @@ static void fill_nested(lua_State *L, filling *f, int dim) {
     return;
   }
   lurn_status status = LURN_EVALUE;
-  if (lua_isinteger(L, -1)) status = lurn_tensor_set_int(f->tensor, f->at, lua_tointeger(L, -1));
-  else if (lua_type(L, -1) == LUA_TNUMBER) status = lurn_tensor_set(f->tensor, f->at, lua_tonumber(L, -1));
-  else if (lua_isboolean(L, -1)) status = lurn_tensor_set_int(f->tensor, f->at, lua_toboolean(L, -1));
+  if (*f->slot == NULL) bind_error(L, "tensor: it was freed while it was filled");
+  if (lua_isinteger(L, -1)) status = lurn_tensor_set_int(*f->slot, f->at, lua_tointeger(L, -1));
+  else if (lua_type(L, -1) == LUA_TNUMBER) status = lurn_tensor_set(*f->slot, f->at, lua_tonumber(L, -1));
+  else if (lua_isboolean(L, -1)) status = lurn_tensor_set_int(*f->slot, f->at, lua_toboolean(L, -1));
   if (status == LURN_OK) return;
   where(f, f->ndim, text);
   bind_error(L, "tensor: element %s is %s; expected a number or a boolean", text, bind_typename(L, -1));
@@ -268,10 +269,11 @@ static int from_table(lua_State *L) {
   lurn_tensor **out = bind_new_tensor(L, self);
   lurn_status status = lurn_empty(self->ctx, c.dtype, f.ndim, f.shape, out);
   if (status != LURN_OK) return bind_raise(L, status);
-  f.tensor = *out;
+  f.slot = out;
   lua_pushvalue(L, 1);
   fill_nested(L, &f, 0);
   lua_pop(L, 1);
+  if (*out == NULL) return bind_error(L, "tensor: it was freed while it was filled");
   return finish(L, &c, *out, LURN_OK);
 }
 

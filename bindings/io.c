@@ -5,8 +5,6 @@
 
 #include "binding.h"
 
-static const char ARCHIVE[] = "lurn.Archive";
-
 /* ---- Arguments --------------------------------------------------------------------------------------------- */
 
 /* The text at index, whose bytes C must be able to see all of. */
@@ -58,17 +56,27 @@ static entry metadata_entry(lua_State *L, bind_state *self) {
   return e;
 }
 
-/* The entries of the table at index, sorted by name because the order of a Lua table changes from run to run.  Pushes the userdata
- * that holds them. */
-static entry *check_entries(lua_State *L, bind_state *self, int index, const char *what,
-                            entry (*read)(lua_State *L, bind_state *self), size_t *count) {
+/* What is borrowed from one table.  New userdata may bring on finalizers, which change tables and free tensors: room is made for all
+ * of them first, and then they are read without asking Lua for memory. */
+typedef struct entries {
+  entry *list;
+  size_t n;
+} entries;
+
+/* Pushes the userdata with room for the entries of the table at index. */
+static entries new_entries(lua_State *L, int index, const char *what) {
   if (!lua_istable(L, index)) bind_error(L, "save: %s: expected a table, got %s", what, bind_typename(L, index));
+  size_t n = count_fields(L, index);
+  return (entries){.list = lua_newuserdatauv(L, (n + 1) * sizeof(entry), 0), .n = n};
+}
+
+/* Reads them, sorted by name because the order of a Lua table changes from run to run. */
+static void read_entries(lua_State *L, bind_state *self, int index, const char *what,
+                         entry (*read)(lua_State *L, bind_state *self), const entries *out) {
   size_t n = 0;
-  entry *entries = lua_newuserdatauv(L, (count_fields(L, index) + 1) * sizeof *entries, 0);
-  for (lua_pushnil(L); lua_next(L, index) != 0; lua_pop(L, 1)) entries[n++] = read(L, self);
-  if (n > 0) qsort(entries, n, sizeof *entries, compare_entries);
-  *count = n;
-  return entries;
+  if (count_fields(L, index) != out->n) bind_error(L, "save: %s: the table was changed while it was read", what);
+  for (lua_pushnil(L); lua_next(L, index) != 0; lua_pop(L, 1)) out->list[n++] = read(L, self);
+  if (n > 0) qsort(out->list, n, sizeof(entry), compare_entries);
 }
 
 /* ---- Saving ------------------------------------------------------------------------------------------------ */
@@ -90,18 +98,19 @@ static int save(lua_State *L) {
     lua_newtable(L);
     lua_replace(L, 3);
   }
-  size_t n, n_metadata;
-  const entry *entries = check_entries(L, self, 2, "tensors", tensor_entry, &n);
-  const entry *metadata = check_entries(L, self, 3, "metadata", metadata_entry, &n_metadata);
+  const entries given = new_entries(L, 2, "tensors"), metadata = new_entries(L, 3, "metadata");
+  size_t n = given.n, n_metadata = metadata.n;
   const char **names = lua_newuserdatauv(L, (n + 2 * n_metadata + 1) * sizeof *names, 0), **pairs = names + n;
   lurn_tensor **tensors = lua_newuserdatauv(L, (n + 1) * sizeof(lurn_tensor *), 0);
+  read_entries(L, self, 2, "tensors", tensor_entry, &given);
+  read_entries(L, self, 3, "metadata", metadata_entry, &metadata);
   for (size_t i = 0; i < n; i++) {
-    names[i] = entries[i].name;
-    tensors[i] = entries[i].tensor;
+    names[i] = given.list[i].name;
+    tensors[i] = given.list[i].tensor;
   }
   for (size_t i = 0; i < n_metadata; i++) {
-    pairs[2 * i] = metadata[i].name;
-    pairs[2 * i + 1] = metadata[i].text;
+    pairs[2 * i] = metadata.list[i].name;
+    pairs[2 * i + 1] = metadata.list[i].text;
   }
   lurn_status status = lurn_save(self->ctx, path, names, tensors, (int64_t)n, pairs, (int64_t)n_metadata);
   if (status != LURN_OK) return push_failure(L, self->ctx, status);
@@ -111,27 +120,25 @@ static int save(lua_State *L) {
 
 /* ---- Loading ----------------------------------------------------------------------------------------------- */
 
-static int archive_gc(lua_State *L) {
-  lurn_archive **slot = luaL_checkudata(L, 1, ARCHIVE), *archive = *slot;
-  *slot = NULL;
-  lurn_archive_close(archive);
-  return 0;
-}
-
-/* Pushes the userdata that closes the archive, and opens it into it. */
-static lurn_status open_archive(lua_State *L, lurn_ctx *ctx, const char *path, lurn_archive ***out) {
-  lurn_archive **slot = lua_newuserdatauv(L, sizeof(lurn_archive *), 0);
-  *slot = NULL;
-  luaL_setmetatable(L, ARCHIVE);
-  *out = slot;
-  return lurn_archive_open(ctx, path, slot);
-}
+typedef struct shell {
+  bind_object head;
+  lurn_archive *archive;
+} shell;
 
 /* The file is closed when its last byte was read, not when Lua gets round to it. */
-static void close_archive(lurn_archive **slot) {
-  lurn_archive *archive = *slot;
-  *slot = NULL;
+static void close_archive(void *object) {
+  shell *s = object;
+  lurn_archive *archive = s->archive;
+  s->archive = NULL;
   lurn_archive_close(archive);
+}
+
+static const bind_type ARCHIVE = {"lurn.Archive", close_archive};
+
+/* Pushes the userdata that closes the archive, and opens it into it. */
+static lurn_status open_archive(lua_State *L, bind_state *self, const char *path, shell **out) {
+  *out = bind_new_object(L, self, &ARCHIVE, sizeof(shell));
+  return lurn_archive_open(self->ctx, path, &(*out)->archive);
 }
 
 static void push_metadata(lua_State *L, const lurn_archive *archive) {
@@ -158,16 +165,16 @@ static lurn_status push_tensors(lua_State *L, bind_state *self, lurn_archive *ar
 static int load(lua_State *L) {
   bind_state *self = bind_self(L);
   const char *path = check_text(L, 1, "load", "path");
-  lurn_archive **slot;
-  lurn_status status = open_archive(L, self->ctx, path, &slot);
+  shell *s;
+  lurn_status status = open_archive(L, self, path, &s);
   if (status != LURN_OK) return push_failure(L, self->ctx, status);
-  status = push_tensors(L, self, *slot);
+  status = push_tensors(L, self, s->archive);
   if (status != LURN_OK) {
-    close_archive(slot);
+    close_archive(s);
     return push_failure(L, self->ctx, status);
   }
-  push_metadata(L, *slot);
-  close_archive(slot);
+  push_metadata(L, s->archive);
+  close_archive(s);
   return 2;
 }
 
@@ -192,28 +199,28 @@ static void push_description(lua_State *L, const lurn_archive *archive, int64_t 
 /* archive_info(path) -> {tensors = {{name, dtype, shape} ...}, metadata}, or nil and a message: reads the header only; tensors in
  * the order of the file, dtypes as the file calls them. */
 static int archive_info(lua_State *L) {
-  lurn_ctx *ctx = bind_ctx(L);
+  bind_state *self = bind_self(L);
   const char *path = check_text(L, 1, "archive_info", "path");
-  lurn_archive **slot;
-  lurn_status status = open_archive(L, ctx, path, &slot);
-  if (status != LURN_OK) return push_failure(L, ctx, status);
+  shell *s;
+  lurn_status status = open_archive(L, self, path, &s);
+  if (status != LURN_OK) return push_failure(L, self->ctx, status);
   lua_createtable(L, 0, 2);
   lua_newtable(L);
-  for (int64_t i = 0; i < lurn_archive_count(*slot); i++) {
-    push_description(L, *slot, i);
+  for (int64_t i = 0; i < lurn_archive_count(s->archive); i++) {
+    push_description(L, s->archive, i);
     lua_rawseti(L, -2, i + 1);
   }
   lua_setfield(L, -2, "tensors");
-  push_metadata(L, *slot);
+  push_metadata(L, s->archive);
   lua_setfield(L, -2, "metadata");
-  close_archive(slot);
+  close_archive(s);
   return 1;
 }
 
 void bind_open_io(lua_State *L, bind_state *self) {
-  static const luaL_Reg metamethods[] = {{"__gc", archive_gc}, {NULL, NULL}};
+  static const luaL_Reg metamethods[] = {{NULL, NULL}};
   static const luaL_Reg functions[] = {{"save", save}, {"load", load}, {"archive_info", archive_info}, {NULL, NULL}};
-  bind_metatable(L, self, ARCHIVE, metamethods);
+  bind_metatable(L, self, &ARCHIVE, metamethods);
   lua_pop(L, 1);
   bind_functions(L, self, functions);
 }

@@ -91,10 +91,10 @@ static int64_t read_choice(reading *r, const lurn_param *param, int index) {
 }
 
 static lurn_record *read_record(reading *r, const lurn_param *param, int index) {
-  lurn_record **record = luaL_testudata(r->L, index, "lurn.Record");
+  lurn_record *record = bind_test_record(r->L, r->self, index);
   if (record == NULL)
     bind_error(r->L, "%s: %s: expected a record, got %s", r->name, param->name, bind_typename(r->L, index));
-  return *record;
+  return record;
 }
 
 /* What a method is called on. */

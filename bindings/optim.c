@@ -5,8 +5,6 @@
 
 #include "binding.h"
 
-static const char TYPE[] = "lurn.optim";
-
 /* In the order of lurn_optim_kind. */
 static const char *const kinds[] = {"SGD", "RMSprop", "Adam", "AdamW", "Adagrad", "Adadelta", NULL};
 
@@ -38,12 +36,22 @@ enum { OPTIONS = sizeof options / sizeof *options };
 /* ---- Arguments --------------------------------------------------------------------------------------------- */
 
 typedef struct shell {
-  lurn_optim *opt; /* NULL until it is made */
+  bind_object head;
+  lurn_optim *opt; /* NULL until it is made, and once it was collected */
   int kind;
 } shell;
 
+static void release_shell(void *object) {
+  shell *self = object;
+  lurn_optim *opt = self->opt;
+  self->opt = NULL;
+  lurn_optim_free(opt);
+}
+
+static const bind_type TYPE = {"lurn.optim", release_shell};
+
 static shell *check_shell(lua_State *L) {
-  shell *self = luaL_checkudata(L, 1, TYPE);
+  shell *self = bind_check_object(L, bind_self(L), 1, &TYPE, "optim");
   if (self->opt == NULL) bind_error(L, "%s: this optimizer was collected", kinds[self->kind]);
   return self;
 }
@@ -91,21 +99,12 @@ static lurn_optim_options read_options(lua_State *L, int index, int kind) {
 
 /* optim_new(kind) */
 static int optim_new(lua_State *L) {
-  lurn_ctx *ctx = bind_ctx(L);
+  bind_state *self = bind_self(L);
   int kind = luaL_checkoption(L, 1, NULL, kinds);
-  shell *self = lua_newuserdatauv(L, sizeof *self, 0);
-  *self = (shell){.kind = kind};
-  luaL_setmetatable(L, TYPE);
-  lurn_status status = lurn_optim_new(ctx, (lurn_optim_kind)kind, &self->opt);
+  shell *optim = bind_new_object(L, self, &TYPE, sizeof *optim);
+  optim->kind = kind;
+  lurn_status status = lurn_optim_new(self->ctx, (lurn_optim_kind)kind, &optim->opt);
   return status == LURN_OK ? 1 : bind_raise(L, status);
-}
-
-static int optim_gc(lua_State *L) {
-  shell *self = luaL_checkudata(L, 1, TYPE);
-  lurn_optim *opt = self->opt;
-  self->opt = NULL;
-  lurn_optim_free(opt);
-  return 0;
 }
 
 /* optim:add_group(tensors, options): options that the table leaves out have their defaults */
@@ -114,9 +113,9 @@ static int optim_add_group(lua_State *L) {
   shell *optim = check_shell(L);
   luaL_checktype(L, 3, LUA_TTABLE);
   int64_t n;
+  lurn_optim_options values = read_options(L, 3, optim->kind); /* may run metamethods: tensors are read after them */
   lurn_tensor **params = bind_check_tensors(L, self, 2, kinds[optim->kind], "params", &n);
-  lurn_optim_options values = read_options(L, 3, optim->kind);
-  lurn_status status = lurn_optim_add_group(optim->opt, params, n, &values, NULL);
+  lurn_status status = lurn_optim_add_group(check_shell(L)->opt, params, n, &values, NULL);
   return status == LURN_OK ? 0 : bind_raise(L, status);
 }
 
@@ -155,12 +154,11 @@ static int optim_zero_grad(lua_State *L) {
 static int optim_state(lua_State *L) {
   const char *who;
   bind_state *self = bind_self(L);
-  lurn_optim *opt = check_optim(L, &who);
   lua_newtable(L);
   for (int64_t i = 0;; i++) {
     char name[64];
-    lurn_tensor **tensor = bind_new_tensor(L, self);
-    lurn_status status = lurn_optim_state_at(opt, i, name, tensor);
+    lurn_tensor **tensor = bind_new_tensor(L, self); /* may bring on finalizers */
+    lurn_status status = lurn_optim_state_at(check_optim(L, &who), i, name, tensor);
     if (status == LURN_EINDEX) break; /* past the last */
     if (status != LURN_OK) return bind_raise(L, status);
     lua_setfield(L, -2, name);
@@ -206,7 +204,7 @@ static int clip_grad_value(lua_State *L) {
 /* ---- Opening ----------------------------------------------------------------------------------------------- */
 
 void bind_open_optim(lua_State *L, bind_state *self) {
-  static const luaL_Reg metamethods[] = {{"__gc", optim_gc}, {NULL, NULL}};
+  static const luaL_Reg metamethods[] = {{NULL, NULL}};
   static const luaL_Reg methods[] = {
       {"add_group", optim_add_group}, {"get", optim_get},     {"set", optim_set},
       {"step", optim_step},           {"state", optim_state}, {"set_state", optim_set_state},
@@ -214,7 +212,7 @@ void bind_open_optim(lua_State *L, bind_state *self) {
   };
   static const luaL_Reg functions[] = {
       {"optim_new", optim_new}, {"clip_grad_norm", clip_grad_norm}, {"clip_grad_value", clip_grad_value}, {NULL, NULL}};
-  bind_metatable(L, self, TYPE, metamethods);
+  bind_metatable(L, self, &TYPE, metamethods);
   lua_newtable(L);
   bind_functions(L, self, methods);
   lua_setfield(L, -2, "__index");

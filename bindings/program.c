@@ -19,8 +19,25 @@ int luaopen_lurn_core(lua_State *L);
 static lua_State *interrupted_state;
 static pthread_t main_thread;
 
+/* True while lurn switches back what it had switched for the time of a call, see core.shield. */
+static bool is_shielded(lua_State *L) {
+  enum { LEVELS = 32 };
+  lua_Debug info;
+  bool found = false;
+  if (lua_getfield(L, LUA_REGISTRYINDEX, "lurn.shielded") == LUA_TTABLE) {
+    for (int level = 0; !found && level < LEVELS && lua_getstack(L, level, &info); level++) {
+      lua_getinfo(L, "f", &info);
+      found = lua_rawget(L, -2) != LUA_TNIL;
+      lua_pop(L, 1);
+    }
+  }
+  lua_pop(L, 1);
+  return found;
+}
+
 static void raise_interrupt(lua_State *L, lua_Debug *ar) {
   (void)ar;
+  if (is_shielded(L)) return; /* the hook stays */
   lua_sethook(L, NULL, 0, 0);
   luaL_error(L, "interrupted!");
 }

@@ -12,7 +12,7 @@ static const char LIBRARY_KEY = 0, CALLBACK_ERROR_KEY = 0;
 
 bind_state *bind_self(lua_State *L) {
   bind_state *self = lua_touserdata(L, lua_upvalueindex(1));
-  if (self->ctx == NULL) luaL_error(L, "lurn: the Lua state is being closed");
+  if (self == NULL || self->ctx == NULL) luaL_error(L, "lurn: the Lua state is being closed");
   return self;
 }
 
@@ -21,11 +21,6 @@ lurn_ctx *bind_ctx(lua_State *L) { return bind_self(L)->ctx; }
 void bind_functions(lua_State *L, bind_state *self, const luaL_Reg *functions) {
   lua_pushlightuserdata(L, self);
   luaL_setfuncs(L, functions, 1);
-}
-
-void bind_metatable(lua_State *L, bind_state *self, const char *name, const luaL_Reg *metamethods) {
-  luaL_newmetatable(L, name);
-  bind_functions(L, self, metamethods);
 }
 
 /* ---- Errors ------------------------------------------------------------------------------------------------ */

@@ -3,12 +3,21 @@
 
 #include "binding.h"
 
-static const char TENSOR[] = "lurn.Tensor";
 static const char METHODS_KEY = 0, SHAPE_META_KEY = 0, SCOPE_KEY = 0;
 
 typedef struct shell {
+  bind_object head;
   lurn_tensor *tensor; /* NULL when not yet filled, or freed */
 } shell;
+
+static void release_shell(void *object) {
+  shell *s = object;
+  lurn_tensor *t = s->tensor;
+  s->tensor = NULL;
+  lurn_release(t);
+}
+
+static const bind_type TENSOR = {"lurn.Tensor", release_shell};
 
 /* ---- Shells ------------------------------------------------------------------------------------------------ */
 
@@ -27,35 +36,33 @@ static void collect_if_due(lua_State *L, bind_state *self) {
 }
 
 /* Notes the tensor on top of the stack in the innermost open scope. */
-static void note_in_scope(lua_State *L) {
+static void note_in_scope(lua_State *L, const bind_state *self) {
   lua_rawgetp(L, LUA_REGISTRYINDEX, &SCOPE_KEY);
-  lua_geti(L, -1, luaL_len(L, -1));
+  lua_rawgeti(L, -1, self->scopes);
   lua_pushvalue(L, -3);
   lua_rawseti(L, -2, (lua_Integer)lua_rawlen(L, -2) + 1);
   lua_pop(L, 2);
 }
 
+/* Pushes a shell that no scope knows. */
 static shell *new_shell(lua_State *L, bind_state *self) {
   collect_if_due(L, self);
-  shell *s = lua_newuserdatauv(L, sizeof *s, 0);
-  s->tensor = NULL;
-  luaL_setmetatable(L, TENSOR);
-  if (self->scopes > 0) note_in_scope(L);
-  return s;
+  return bind_new_object(L, self, &TENSOR, sizeof(shell));
 }
 
-lurn_tensor **bind_new_tensor(lua_State *L, bind_state *self) { return &new_shell(L, self)->tensor; }
+lurn_tensor **bind_new_tensor(lua_State *L, bind_state *self) {
+  shell *s = new_shell(L, self);
+  if (self->scopes > 0) note_in_scope(L, self);
+  return &s->tensor;
+}
 
-void bind_push_tensor(lua_State *L, bind_state *self, lurn_tensor *t) {
-  if (t == NULL) lua_pushnil(L);
-  else new_shell(L, self)->tensor = lurn_retain(t);
+void bind_fill_tensor(lua_State *L, int index, lurn_tensor *t) {
+  shell *s = lua_touserdata(L, index);
+  s->tensor = t;
 }
 
 static shell *test_shell(lua_State *L, const bind_state *self, int index) {
-  if (lua_type(L, index) != LUA_TUSERDATA || !lua_getmetatable(L, index)) return NULL;
-  bool is_tensor = lua_topointer(L, -1) == self->tensor_mt;
-  lua_pop(L, 1);
-  return is_tensor ? lua_touserdata(L, index) : NULL;
+  return bind_test_object(L, self, index, &TENSOR);
 }
 
 lurn_tensor *bind_test_tensor(lua_State *L, bind_state *self, int index) {
@@ -77,14 +84,12 @@ static lurn_tensor *self_tensor(lua_State *L, bind_state *self, const char *who)
   return bind_check_tensor(L, self, 1, who, "self");
 }
 
-/* x:free(), collection, and the end of a <close> variable. */
+/* x:free(), and the end of a <close> variable. */
 static int tensor_free(lua_State *L) {
   bind_state *self = lua_touserdata(L, lua_upvalueindex(1)); /* also while the state closes */
   shell *s = test_shell(L, self, 1);
   if (s == NULL) return luaL_error(L, "free: expected a tensor, got %s", luaL_typename(L, 1));
-  lurn_tensor *t = s->tensor;
-  s->tensor = NULL;
-  lurn_release(t);
+  release_shell(s);
   return 0;
 }
 
@@ -102,7 +107,8 @@ static void push_integers(lua_State *L, const int64_t *values, int n) {
 
 static int shape_tostring(lua_State *L) {
   luaL_Buffer text;
-  lua_Integer n = luaL_len(L, 1);
+  luaL_checktype(L, 1, LUA_TTABLE);
+  lua_Integer n = (lua_Integer)lua_rawlen(L, 1);
   luaL_buffinit(L, &text);
   luaL_addchar(&text, '{');
   for (lua_Integer i = 1; i <= n; i++) {
@@ -286,10 +292,10 @@ static void push_nested(lua_State *L, const lurn_tensor *t, int dim, const char 
   }
 }
 
-/* Pushes a contiguous version of self, which may be itself. */
+/* Pushes a contiguous version of self, which may be itself; no scope knows it, so nobody can free it. */
 static lurn_tensor *push_contiguous(lua_State *L, bind_state *self, const char *who) {
   lua_settop(L, 1);
-  lurn_tensor **flat = bind_new_tensor(L, self), *t = self_tensor(L, self, who);
+  lurn_tensor **flat = &new_shell(L, self)->tensor, *t = self_tensor(L, self, who);
   bool before = lurn_set_grad_enabled(self->ctx, false);
   lurn_status status = lurn_contiguous(self->ctx, t, flat);
   lurn_set_grad_enabled(self->ctx, before);
@@ -339,28 +345,39 @@ static int tensor_same_as(lua_State *L) {
   return 1;
 }
 
-/* ---- Scopes: see scripts/lurn/scope.lua -------------------------------------------------------------------- */
+/* ---- Scopes: see scripts/lurn/autograd.lua ----------------------------------------------------------------- */
 
-/* core.scope_open(): tensors made from here on are noted in a new list, which is returned. */
+/* core.scope_open(list): tensors made from here on are noted in the list. */
 static int scope_open(lua_State *L) {
   bind_state *self = bind_self(L);
+  if (!lua_istable(L, 1)) return bind_error(L, "scope_open: expected a table, got %s", bind_typename(L, 1));
   lua_rawgetp(L, LUA_REGISTRYINDEX, &SCOPE_KEY);
-  lua_newtable(L);
-  lua_pushvalue(L, -1);
-  lua_seti(L, -3, luaL_len(L, -3) + 1);
+  lua_pushvalue(L, 1);
+  lua_rawseti(L, -2, self->scopes + 1);
   self->scopes++;
-  return 1;
+  return 0;
 }
 
-/* core.scope_close(): the innermost list is no longer written. */
+/* core.scope_close(list) -> whether it was open, the list of the scope around it: the list, and those opened after it, are no longer
+ * written. */
 static int scope_close(lua_State *L) {
   bind_state *self = bind_self(L);
-  if (self->scopes == 0) return bind_error(L, "scope_close: no scope is open");
+  lua_settop(L, 1);
   lua_rawgetp(L, LUA_REGISTRYINDEX, &SCOPE_KEY);
-  lua_pushnil(L);
-  lua_seti(L, -2, luaL_len(L, -2));
-  self->scopes--;
-  return 0;
+  lua_Integer at = self->scopes;
+  for (; at > 0; at--) {
+    lua_rawgeti(L, 2, at);
+    if (lua_rawequal(L, 1, -1)) break;
+    lua_pop(L, 1);
+  }
+  for (; at > 0 && self->scopes >= at; self->scopes--) {
+    lua_pushnil(L);
+    lua_rawseti(L, 2, self->scopes);
+  }
+  lua_pushboolean(L, at > 0);
+  if (at > 1) lua_rawgeti(L, 2, at - 1);
+  else lua_pushnil(L);
+  return 2;
 }
 
 /* core.is_freed(t): whether t:free() was called; for printing. */
@@ -383,12 +400,11 @@ static int is_tensor(lua_State *L) {
 /* ---- Opening ----------------------------------------------------------------------------------------------- */
 
 void bind_push_methods(lua_State *L) { lua_rawgetp(L, LUA_REGISTRYINDEX, &METHODS_KEY); }
-void bind_push_tensor_metatable(lua_State *L) { luaL_getmetatable(L, TENSOR); }
+void bind_push_tensor_metatable(lua_State *L) { luaL_getmetatable(L, TENSOR.name); }
 
 void bind_open_tensor(lua_State *L, bind_state *self) {
-  static const luaL_Reg meta[] = {
-      {"__gc", tensor_free},  {"__close", tensor_free},        {"__len", tensor_len}, {"__lt", tensor_order},
-      {"__le", tensor_order}, {"__newindex", tensor_newindex}, {NULL, NULL}};
+  static const luaL_Reg meta[] = {{"__close", tensor_free}, {"__len", tensor_len},           {"__lt", tensor_order},
+                                  {"__le", tensor_order},   {"__newindex", tensor_newindex}, {NULL, NULL}};
   static const luaL_Reg methods[] = {{"free", tensor_free},       {"get", tensor_get},
                                      {"set", tensor_set},         {"item", tensor_item},
                                      {"numel", tensor_numel},     {"is_contiguous", tensor_is_contiguous},
@@ -406,8 +422,7 @@ void bind_open_tensor(lua_State *L, bind_state *self) {
   lua_rawsetp(L, LUA_REGISTRYINDEX, &SHAPE_META_KEY);
   lua_newtable(L);
   lua_rawsetp(L, LUA_REGISTRYINDEX, &SCOPE_KEY);
-  bind_metatable(L, self, TENSOR, meta);
-  self->tensor_mt = lua_topointer(L, -1);
+  bind_metatable(L, self, &TENSOR, meta);
   lua_newtable(L);
   bind_functions(L, self, methods);
   lua_pushvalue(L, -1);

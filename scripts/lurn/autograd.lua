@@ -102,9 +102,6 @@ end
 
 -- ---- Scopes -----------------------------------------------------------------------------------
 
--- The lists of tensors of the open scopes, innermost last.
-local open_lists = {}
-
 local function keep(kept, value)
   if core.is_tensor(value) then
     kept[value] = true
@@ -116,13 +113,11 @@ local function keep(kept, value)
 end
 
 -- What leaves an inner scope belongs to the outer one.
-local function leave(scope)
-  if not scope.list then return end
-  core.scope_close()
-  for i = #open_lists, scope.depth, -1 do open_lists[i] = nil end
-  local outer = open_lists[#open_lists]
-  for _, t in ipairs(scope.list) do
-    if not scope.kept[t] then
+local function leave(list, kept)
+  local was_open, outer = core.scope_close(list)
+  if not was_open then return end
+  for _, t in ipairs(list) do
+    if not kept[t] then
       t:free()
     elseif outer then
       outer[#outer + 1] = t
@@ -137,11 +132,10 @@ end
 ---@return T
 function core.scope(fn, ...)
   if type(fn) ~= "function" then core.raise("scope: expected a function, got " .. type(fn)) end
-  local scope = { kept = {}, list = false, depth = #open_lists + 1 }
-  local pending <close> = guard.new(function() leave(scope) end)
-  scope.list = core.scope_open()
-  open_lists[scope.depth] = scope.list
+  local list, kept = {}, {}
+  local pending <close> = guard.new(function() leave(list, kept) end)
+  core.scope_open(list)
   local results = table.pack(guard.call(pending, fn, ...))
-  for i = 1, results.n do keep(scope.kept, results[i]) end
+  for i = 1, results.n do keep(kept, results[i]) end
   return table.unpack(results, 1, results.n)
 end

@@ -18,6 +18,8 @@ local metatable = {
 ---@return table
 function guard.new(restore) return setmetatable({ restore = restore }, metatable) end
 
+core.shield(metatable.__close)
+
 local function settle(pending, ok, ...)
   if ok then return ... end
   metatable.__close(pending)
