@@ -65,6 +65,8 @@ ENGINE_SRC  := $(filter-out $(ISA_OTHER:%=\%_%.c),$(sort $(wildcard engine/*/*.c
 PROGRAM_SRC := $(sort $(wildcard bindings/program*.c))
 BINDING_SRC := $(filter-out $(PROGRAM_SRC),$(sort $(wildcard bindings/*.c)))
 CTEST_SRC   := $(sort $(wildcard spec/c/test_*.c))
+# Hosts of Lua: linked with the bindings too.
+LTEST_SRC   := $(sort $(wildcard spec/c/lua/test_*.c))
 SCRIPTS     := $(shell find scripts/lurn -name '*.lua' 2>/dev/null | sort)
 
 objects      = $(1:%.c=$(BUILD)/obj/%.o)
@@ -72,6 +74,7 @@ ENGINE_OBJ  := $(call objects,$(ENGINE_SRC))
 PROGRAM_OBJ := $(call objects,$(PROGRAM_SRC))
 BINDING_OBJ := $(call objects,$(BINDING_SRC))
 CTEST_OBJ   := $(call objects,$(CTEST_SRC))
+LTEST_OBJ   := $(call objects,$(LTEST_SRC))
 
 # --- products -----------------------------------------------------------------------------------
 
@@ -83,6 +86,7 @@ LUA_DIR := $(BUILD)/share/lua/5.4/lurn
 HEADER  := $(BUILD)/include/lurn.h
 TYPES   := $(BUILD)/share/lurn/types.lua
 CTESTS  := $(CTEST_SRC:spec/c/%.c=$(BUILD)/test/%)
+LTESTS  := $(LTEST_SRC:spec/c/lua/%.c=$(BUILD)/test/%)
 
 # --- flags --------------------------------------------------------------------------------------
 
@@ -115,6 +119,7 @@ $(BUILD)/obj/engine/%.o: EXTRA = $(BLAS_INC)
 $(BUILD)/obj/bindings/%.o: EXTRA = $(LUA_INC) -fvisibility=default
 $(PROGRAM_OBJ): EXTRA = $(LUA_INC) -DLURN_PREFIX='"$(PREFIX)"' -DLURN_EDIT_$(EDIT)=1
 $(BUILD)/obj/spec/%.o: EXTRA = -Ispec/c -UNDEBUG
+$(LTEST_OBJ): EXTRA = -Ispec/c -UNDEBUG -Ibindings $(LUA_INC)
 
 compile = $(CC) $(BASE) $(LEVEL) $(ISA) $(MODE) $(EXTRA) $(WARN) $(CPPFLAGS) $(CFLAGS)
 link    = $(CC) $(MODE_LINK) -pthread $(CFLAGS) $(LDFLAGS)
@@ -124,8 +129,8 @@ LIBS    = $(BLAS_LIB) -lm
 
 .PHONY: all objects tests FORCE
 all: $(LURN) $(LIB_A) $(LIB_SO) $(CORE_SO) $(LUA_DIR) $(HEADER) $(TYPES) ## build everything (default)
-objects: $(ENGINE_OBJ) $(BINDING_OBJ) $(PROGRAM_OBJ) $(CTEST_OBJ)
-tests: $(CTESTS)
+objects: $(ENGINE_OBJ) $(BINDING_OBJ) $(PROGRAM_OBJ) $(CTEST_OBJ) $(LTEST_OBJ)
+tests: $(CTESTS) $(LTESTS)
 
 # A stamp changes only when its text does; what depends on it is then made anew.
 stamp = $(if $(MISSING),$(error lurn cannot be built yet, missing: $(MISSING). Run `make deps`)) \
@@ -190,6 +195,11 @@ $(CTESTS): $(BUILD)/test/%: $(BUILD)/obj/spec/c/%.o $(LIB_A)
 	$(call say,LD,$@)
 	$(Q)$(link) -o $@ $< $(LIB_A) $(LIBS)
 
--include $(patsubst %.o,%.d,$(ENGINE_OBJ) $(BINDING_OBJ) $(PROGRAM_OBJ) $(CTEST_OBJ))
+$(LTESTS): $(BUILD)/test/%: $(BUILD)/obj/spec/c/lua/%.o $(BINDING_OBJ) $(LIB_A)
+	@mkdir -p $(@D)
+	$(call say,LD,$@)
+	$(Q)$(link) -o $@ $< $(BINDING_OBJ) $(LIB_A) $(LIBS) $(LUA_LIB) -ldl
+
+-include $(patsubst %.o,%.d,$(ENGINE_OBJ) $(BINDING_OBJ) $(PROGRAM_OBJ) $(CTEST_OBJ) $(LTEST_OBJ))
 
 include packaging/targets.mk

@@ -29,7 +29,7 @@ plain=
 if grep -qs 'fsanitize=thread' "$build/flags" && setarch -R true 2>/dev/null; then plain='setarch -R'; fi
 
 if [ "$run_c" ]; then
-  for source in spec/c/test_*.c; do
+  for source in spec/c/test_*.c spec/c/lua/test_*.c; do
     [ -e "$source" ] || continue
     name=$(basename "$source" .c)
     echo "== $name"

@@ -65,13 +65,10 @@ end
 -- The positions that are shown along a dimension; false stands for the gap.
 local function shown_positions(size)
   local list = {}
-  for i = 1, size do
-    if size <= SHOWN or i <= ENDS or i > size - ENDS then
-      list[#list + 1] = i
-    elseif i == ENDS + 1 then
-      list[#list + 1] = false
-    end
-  end
+  for i = 1, size <= SHOWN and size or ENDS do list[i] = i end
+  if size <= SHOWN then return list end
+  list[ENDS + 1] = false
+  for i = size - ENDS + 1, size do list[#list + 1] = i end
   return list
 end
 

@@ -5,7 +5,9 @@
 --
 -- Run it in a directory of its own: it calls lurn.save.  The last line is "robot: F functions, R results, E errors".
 
+package.path = arg[0]:match "^(.*)bindings/robot%.lua$" .. "?.lua;" .. package.path
 local lurn = require "lurn"
+local cases = require("engine.ops.all").cases
 local seed, calls, trace = tonumber(arg[1]), tonumber(arg[2]), arg[3] == "trace"
 math.randomseed(seed)
 
@@ -227,6 +229,62 @@ for turn = 1, calls do
     if ok then results = results + 1 else errors = errors + 1 end
   end
   reset()
+  if turn % 10 == 0 then collectgarbage() end
+end
+
+-- ---- Ops --------------------------------------------------------------------------------------
+
+-- What an argument of a call that is right turns into.
+local function spoiled(value)
+  if not lurn.is_tensor(value) or math.random(3) == 1 then return pick() end
+  local t = value:detach():clone()
+  local how = math.random(6)
+  if how == 1 then return t:fill_(any { 0 / 0, 1 / 0, -1 / 0, 3e38, 0, -1, 255, 1 << 31 }) end
+  if how == 2 then return t:to(any { "float32", "float64", "int64", "int32", "uint8", "bool" }) end
+  if how == 3 then return t.ndim > 1 and t:transpose(1, 2) or t:expand(2, -1) end
+  if how == 4 then return t.ndim > 0 and t:narrow(1, 1, #t - 1) or t:view(1) end
+  if how == 5 then return t:reshape(-1) end
+  if t.dtype:find "^float" then t:requires_grad_() end
+  return t
+end
+
+local function run_op(name, args, n)
+  local list = { lurn[name](table.unpack(args, 1, n)) }
+  for _, t in ipairs(list) do
+    tostring(t)
+    if t.requires_grad and t:numel() > 0 and t:numel() < 1e5 then t:sum():backward { retain_graph = true } end
+  end
+end
+
+local function largest(list)
+  local n = 0
+  for k in pairs(list) do n = math.max(n, k) end
+  return n
+end
+
+local function spoil_op(name, sample, dtype)
+  local args = sample[2](function(values) return lurn.tensor(values, { dtype = dtype }) end)
+  local n = largest(args)
+  for i = 1, n do
+    if lurn.is_tensor(args[i]) and args[i].dtype:find "^float" and math.random(2) == 1 then args[i]:requires_grad_() end
+  end
+  for _ = 1, math.random(0, 2) do
+    local i = math.random(1, n + (math.random(8) == 1 and 1 or 0))
+    args[i], n = spoiled(args[i]), math.max(n, i)
+  end
+  if trace then
+    args.n = n
+    show("lurn." .. name, args)
+  end
+  if pcall(run_op, name, args, n) then results = results + 1 else errors = errors + 1 end
+end
+
+tame = false
+for turn = 1, calls do
+  for _, op in ipairs(lurn.op_list()) do
+    local samples = cases[op.name].samples
+    for _, sample in ipairs(samples or {}) do pcall(spoil_op, op.name, sample, any { "float32", "float64" }) end
+  end
   if turn % 10 == 0 then collectgarbage() end
 end
 
