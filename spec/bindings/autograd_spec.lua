@@ -125,9 +125,36 @@ describe("lurn.grad", function()
     assert.matches("grad: inputs%[2%]: expected a tensor, got an integer", failure(lurn.grad, x:sum(), { x, 1 }))
     assert.matches("grad: outputs: expected a tensor, got nil", failure(lurn.grad, nil, x))
     assert.matches("grad: there is no option create_graph", failure(lurn.grad, x:sum(), x, { create_graph = true }))
-    local many = {}
-    for i = 1, 201 do many[i] = x end
-    assert.matches("grad: 201 inputs; at most 200 are possible", failure(lurn.grad, x:sum(), many))
+  end)
+
+  it("takes as many inputs as Lua can return", function()
+    local parts, n = {}, 100000
+    for i = 1, n do parts[i] = lurn.full({ 1 }, i, { requires_grad = true }) end
+    local whole = lurn.cat(parts)
+    assert.same({ n }, whole.shape)
+    local grads = table.pack(lurn.grad((whole * whole):sum(), parts))
+    assert.equal(n, grads.n)
+    for _, i in ipairs { 1, 201, n } do assert.equal(2 * i, grads[i]:item()) end
+    assert.same({ n, 1 }, lurn.stack(parts).shape)
+    for i = 1, 1000000 do parts[i] = parts[1] end
+    assert.matches("stack overflow", failure(lurn.grad, whole:sum(), parts))
+  end)
+
+  it("takes as many inputs in a custom function", function()
+    local parts, n = {}, 1000
+    for i = 1, n do parts[i] = leaf { i } end
+    local total = lurn.custom_function {
+      forward = function(_, ...) return lurn.cat({ ... }):sum() end,
+      backward = function(_, g)
+        local grads = {}
+        for i = 1, n do grads[i] = g:view(1) * i end
+        return table.unpack(grads)
+      end,
+    }
+    local y = total(table.unpack(parts))
+    assert.equal(n * (n + 1) / 2, y:item())
+    y:backward()
+    assert.equal(n, parts[n].grad:item())
   end)
 end)
 
