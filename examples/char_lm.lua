@@ -95,7 +95,7 @@ local LINE = {
       { "temperature", 1.0, "above 1 bolder, below 1 more careful, 0 always the likeliest", min = 0 },
       { "top_k", 0, "choose among this many likeliest tokens; 0: among all", min = 0 },
       { "top_p", 1.0, "choose among the likeliest that make up this share", min = 0, max = 1 },
-      { "beam", 0, "write the likeliest text that a beam search of this width finds; 0: draw", min = 0 },
+      { "beam", 0, "write the likeliest text that a beam search of this width finds; 0: draw", min = 0, max = 10000 },
     } },
   },
 }
@@ -365,6 +365,14 @@ local function main()
   learn(o, files, saved)
 end
 
-local ok, message = xpcall(main, debug.traceback)
+local function add_traceback(message)
+  return train.is_out_of_memory(message) and message or debug.traceback(message, 2)
+end
+
+local ok, message = xpcall(main, add_traceback)
 if not ok and train.is_interrupt(message) then os.exit(130, true) end
+if not ok and train.is_out_of_memory(message) then
+  stop("the model or its batches are too large (%s); make a size smaller, such as --rnn_size or --batch_size",
+    (message:gsub("^%S+:%d+: ", "")))
+end
 if not ok then stop("%s", message) end

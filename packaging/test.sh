@@ -16,7 +16,8 @@ esac
 
 # Speed must not hang on what the shell exports for OpenBLAS.
 unset OPENBLAS_CORETYPE OPENBLAS_L2_SIZE
-export ASAN_OPTIONS="${ASAN_OPTIONS:-detect_stack_use_after_return=0}"
+# A size that no machine has is an error for malloc too, not the end.
+export ASAN_OPTIONS="${ASAN_OPTIONS:-detect_stack_use_after_return=0:allocator_may_return_null=1}"
 export UBSAN_OPTIONS="${UBSAN_OPTIONS:-print_stacktrace=1}"
 export LSAN_OPTIONS="${LSAN_OPTIONS:-print_suppressions=0}"
 export TSAN_OPTIONS="${TSAN_OPTIONS:-suppressions=$PWD/packaging/check/tsan.supp ignore_noninstrumented_modules=1}"

@@ -53,6 +53,15 @@ local function go_on(dir, more)
     directory, dir, directory, dir, more or "")
 end
 
+-- Memory that an absurd model cannot have; sanitizers need more than the limit leaves.
+local LIMIT = (function()
+  local file = io.open(os.getenv "LURN" or "build/bin/lurn", "rb")
+  local sanitized = file and file:read("a"):find "__[at]san_init" ~= nil
+  if file then file:close() end
+  return sanitized and "ASAN_OPTIONS=$ASAN_OPTIONS:allocator_may_return_null=1:max_allocation_size_mb=4000"
+    or "ulimit -v 8000000;"
+end)()
+
 -- What --json wrote: the losses of the batches by step, as text, and the other reports in order.
 local function reports(name)
   local losses, others = {}, {}
@@ -306,6 +315,20 @@ describe("examples/char_lm.lua", function()
         local output, status = run(words)
         assert.equal(2, status)
         assert.equal("char_lm: " .. message, output:match "^[^\n]*")
+      end
+    end)
+
+    it("tells in one line that a size is absurd", function()
+      for _, option in ipairs { "--rnn_size 1e9", "--rnn_size 4611686018427387904", "--embedding_size 1e15",
+        "--rnn_size 100000 --num_layers 1000000" } do
+        local output, status = shell(LIMIT .. program .. " " .. tiny("cv", option) .. " 2>&1 </dev/null")
+        assert.equal(1, status, option)
+        assert.matches("^char_lm: the model or its batches are too large %([^\n]+%); make a size smaller[^\n]+\n$",
+          output, option)
+      end
+      for _, option in ipairs { "--seq_length 4611686018427387904", "--batch_size 9223372036854775807" } do
+        assert.matches("^char_lm: the text to learn from has 1406 chars; one batch needs %d[^\n]+\n$",
+          run(tiny("cv", option)))
       end
     end)
 

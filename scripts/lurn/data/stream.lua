@@ -47,8 +47,8 @@ local function steps(self, options) return math.max(self.count - 1, 0) // option
 function Stream:num_batches(options)
   check(options)
   local length = steps(self, options)
-  if options.partial then return (length + options.seq_len - 1) // options.seq_len end
-  return length // options.seq_len
+  local whole = length // options.seq_len
+  return options.partial and length % options.seq_len > 0 and whole + 1 or whole
 end
 
 -- The planes as (N, L) views that begin at a token.
@@ -75,8 +75,8 @@ function Stream:batches(options)
   local last = self:num_batches(options)
   local t, n = options.seq_len, options.batch_size
   if last == 0 then
-    core.raise(("batches: %s has %d tokens; one batch needs %d (seq_len %d x batch_size %d + 1)"):format(self.name,
-      self.count, (options.partial and n or t * n) + 1, t, n))
+    core.raise(("batches: %s has %d tokens; one batch needs %.15g (seq_len %d x batch_size %d + 1)"):format(self.name,
+      self.count, (options.partial and n or 1.0 * t * n) + 1, t, n)) -- a float: the product may be absurd
   end
   local length = steps(self, options)
   local inputs, targets = rows(self, 1, n, length), rows(self, 2, n, length)

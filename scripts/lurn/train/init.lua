@@ -14,6 +14,9 @@ train.find_nonfinite = require "lurn.train.nonfinite"
 ---Whether an error message is that of Ctrl-C: is_interrupt(message).
 train.is_interrupt = require "lurn.train.interrupt"
 
+---Whether an error message tells of lack of memory: is_out_of_memory(message).
+train.is_out_of_memory = require "lurn.train.out_of_memory"
+
 ---Command lines: parse, resolve.
 train.options = require "lurn.train.options"
 

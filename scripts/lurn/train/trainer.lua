@@ -8,6 +8,7 @@ local checkpoint = require "lurn.train.checkpoint"
 local clock = require "lurn.train.clock"
 local find_nonfinite = require "lurn.train.nonfinite"
 local is_interrupt = require "lurn.train.interrupt"
+local is_out_of_memory = require "lurn.train.out_of_memory"
 local json = require "lurn.data.json"
 local new_progress = require("lurn.train.progress").new
 
@@ -80,8 +81,8 @@ local function new(trainer)
   self.options = o
   self.per_epoch = self.corpus.train:num_batches { seq_len = o.seq_length, batch_size = o.batch_size }
   if self.per_epoch == 0 then
-    return nil, ("the text to learn from has %d %ss; one batch needs %d (seq_length %d x batch_size %d + 1)"):format(
-      #self.corpus.train, self.unit, o.seq_length * o.batch_size + 1, o.seq_length, o.batch_size)
+    return nil, ("the text to learn from has %d %ss; one batch needs %.15g (seq_length %d x batch_size %d + 1)"):format(
+      #self.corpus.train, self.unit, 1.0 * o.seq_length * o.batch_size + 1, o.seq_length, o.batch_size)
   end
   self.last_step = math.floor(o.max_epochs * self.per_epoch + 0.5)
   self.parameters = self.model:parameters()
@@ -327,7 +328,8 @@ end
 -- ---- Ends ----
 
 local function add_traceback(message)
-  return (is_interrupt(message) or type(message) ~= "string") and message or debug.traceback(message, 2)
+  if type(message) ~= "string" or is_interrupt(message) or is_out_of_memory(message) then return message end
+  return debug.traceback(message, 2)
 end
 
 -- Where the numbers went wrong; the checkpoints stay what they were.
