@@ -3,13 +3,13 @@
 
 #include "binding.h"
 
-/* Registry key by address: the objects made inside finalizers since Lua code last ran outside of one. */
+/* Registry key by address: the objects made inside finalizers since one was last made outside. */
 static const char STRANDED_KEY = 0;
 
 /* ---- Made in finalizers ------------------------------------------------------------------------------------ */
 
 /* While a Lua state closes, only the finalizers of older objects still run: what they make gets none itself.  So what is made in any
- * finalizer is kept until Lua code runs outside of one, or until the end, where bind_release_stranded gives it back. */
+ * finalizer is kept until another object is made outside of one, or until the end, where bind_release_stranded gives it back. */
 
 /* Lua answers -1 to everything about its collector inside a finalizer. */
 static bool in_finalizer(lua_State *L) { return lua_gc(L, LUA_GCCOUNT) < 0; }

@@ -1,6 +1,7 @@
 # The targets people call: dependencies, tests, checks, installation.
 
-.PHONY: deps test spec run-tests check tidy sanitize sanitize-thread coverage demo bench bench-peers docs format \
+.PHONY: deps test spec run-tests check tidy sanitize sanitize-thread coverage demo bench bench-peers \
+        docs format endurance \
         install install-rock uninstall clean distclean help version
 
 # What `make demo` runs.
@@ -80,6 +81,9 @@ sanitize: ## all tests under ASan and UBSan, the C tests under TSan
 	@$(MAKE) sanitize-thread
 sanitize-thread: ## the C tests under TSan
 	@$(MAKE) BUILD=build/tsan SAN=thread ONLY=c run-tests
+
+endurance: all tests ## what takes many minutes: 100,000 errors in every callback, every allocation of Lua failing
+	@BUILD='$(BUILD)' packaging/endurance.sh
 
 coverage: ## line and branch coverage of every engine file under the tests
 	@packaging/deps.sh build edit scripts test
