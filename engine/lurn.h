@@ -116,6 +116,7 @@ LURN_API const char *lurn_error(const lurn_ctx *ctx);
 /* Sets the error text and returns status: for callbacks of the host. */
 LURN_API lurn_status lurn_fail(lurn_ctx *ctx, lurn_status status, const char *fmt, ...) LURN_PRINTF(3, 4);
 
+/* Begins the stream of random numbers that belongs to the seed. */
 LURN_API void lurn_manual_seed(lurn_ctx *ctx, uint64_t seed);
 /* The random state: seed and number of 128-bit blocks drawn.  Restoring it continues the same stream. */
 LURN_API void lurn_rng_state(const lurn_ctx *ctx, uint64_t out[2]);
@@ -136,7 +137,7 @@ LURN_API uint64_t lurn_memory_allocations(const lurn_ctx *ctx);
 /* Returns the pool's cached memory to the host. */
 LURN_API void lurn_memory_trim(lurn_ctx *ctx);
 
-LURN_API const char *lurn_version(void);
+LURN_API const char *lurn_version(void); /* LURN_VERSION of the library that runs */
 /* The BLAS library's own description of itself and its kernel; "" when it tells nothing. */
 LURN_API const char *lurn_blas_config(void);
 LURN_API const char *lurn_blas_kernel(void);
@@ -169,6 +170,7 @@ LURN_API LURN_CHECKED lurn_status lurn_scalar_int(lurn_ctx *ctx, int64_t value, 
 LURN_API lurn_tensor *lurn_retain(lurn_tensor *t); /* returns t */
 LURN_API void lurn_release(lurn_tensor *t);        /* NULL is fine */
 
+/* What a tensor is: its context, element type, and sizes; shape and strides belong to the tensor. */
 LURN_API lurn_ctx *lurn_tensor_ctx(const lurn_tensor *t);
 LURN_API lurn_dtype lurn_tensor_dtype(const lurn_tensor *t);
 LURN_API int lurn_tensor_ndim(const lurn_tensor *t);
@@ -195,6 +197,7 @@ LURN_API LURN_CHECKED lurn_status lurn_detach(lurn_ctx *ctx, lurn_tensor *t, lur
 
 /* ---- Gradients --------------------------------------------------------------------------------------------- */
 
+/* Whether backward is to reach the tensor. */
 LURN_API bool lurn_tensor_requires_grad(const lurn_tensor *t);
 /* Only for a float leaf; LURN_ESTATE or LURN_EDTYPE otherwise. */
 LURN_API LURN_CHECKED lurn_status lurn_tensor_set_requires_grad(lurn_tensor *t, bool on);
@@ -320,6 +323,7 @@ typedef struct lurn_op_info {
   bool has_inplace;
 } lurn_op_info;
 
+/* The registry of ops: by position from 0, and by name. */
 LURN_API int lurn_op_count(void);
 LURN_API const lurn_op_info *lurn_op_at(int i);              /* NULL when out of range */
 LURN_API const lurn_op_info *lurn_op_find(const char *name); /* NULL when there is none */
@@ -372,7 +376,9 @@ typedef struct lurn_optim_options {
   bool nesterov, centered, amsgrad, maximize;
 } lurn_optim_options;
 
+/* The options that a kind has by default. */
 LURN_API lurn_optim_options lurn_optim_defaults(lurn_optim_kind kind);
+/* An optimizer without parameters; it holds those that are added until it is freed. */
 LURN_API LURN_CHECKED lurn_status lurn_optim_new(lurn_ctx *ctx, lurn_optim_kind kind, lurn_optim **out);
 LURN_API void lurn_optim_free(lurn_optim *opt);
 /* Adds a group of float leaves (those without a gradient are skipped by step) and sets *group to its number (from 0; may be

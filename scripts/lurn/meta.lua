@@ -65,11 +65,29 @@ function core.linspace(first, last, n, options) end
 ---@return lurn.Tensor
 function core.eye(n, m, options) end
 
---- All 0, with the shape of t and, but for options, its dtype.  Likewise ones_like, rand_like, randn_like.
+--- All 0, with the shape of t and, but for options, its dtype.
 ---@param t lurn.Tensor
 ---@param options lurn.CreateOptions?
 ---@return lurn.Tensor
 function core.zeros_like(t, options) end
+
+--- All 1, as zeros_like.
+---@param t lurn.Tensor
+---@param options lurn.CreateOptions?
+---@return lurn.Tensor
+function core.ones_like(t, options) end
+
+--- Uniform on [0, 1), as zeros_like.
+---@param t lurn.Tensor
+---@param options lurn.CreateOptions?
+---@return lurn.Tensor
+function core.rand_like(t, options) end
+
+--- Normal with mean 0 and deviation 1, as zeros_like.
+---@param t lurn.Tensor
+---@param options lurn.CreateOptions?
+---@return lurn.Tensor
+function core.randn_like(t, options) end
 
 --- The inverse of x:tobytes(): little-endian elements in row-major order; without a shape, one dimension.
 ---@param bytes string

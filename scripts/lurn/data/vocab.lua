@@ -66,7 +66,7 @@ function Vocab.build(text, options)
   return vocab
 end
 
--- Makes room for tokens that are not in the vocabulary.
+---Makes room for tokens that are not in the vocabulary: one more id, `unk`.
 function Vocab:add_unknown()
   local token = UNKNOWN[self.level]
   if not self.ids[token] then

@@ -10,6 +10,7 @@ local state = require "lurn.nn.state"
 
 local nn = {
   Module = require "lurn.nn.module",
+  ---A tensor that becomes a parameter of the module it is assigned to.
   Parameter = require("lurn.nn.parameter").new,
 
   Sequential = require "lurn.nn.sequential",
