@@ -1,5 +1,5 @@
--- The whole surface: every public function of the Lua modules is documented and named in a spec, every function of the C header is
--- bound to Lua or has a reason not to be, is documented, and named in a test in C.
+-- The whole surface: every public function of the Lua modules is documented and named in a spec, every function of the
+-- C header is bound to Lua or has a reason not to be, is documented, and named in a test in C.
 
 local lurn = require "lurn"
 
@@ -64,7 +64,8 @@ local function public_functions()
   functions_in(lurn, "lurn", ".", found)
   for name in pairs(INTERNAL) do found["lurn." .. name] = nil end
   for name in pairs(lurn.methods) do found["x:" .. name] = name end
-  for _, part in ipairs { "nn", "nn.functional", "nn.init", "nn.utils", "optim", "optim.lr_scheduler", "data", "train" } do
+  local parts = { "nn", "nn.functional", "nn.init", "nn.utils", "optim", "optim.lr_scheduler", "data", "train" }
+  for _, part in ipairs(parts) do
     local t = lurn
     for step in part:gmatch "[^.]+" do t = t[step] end
     functions_in(t, part, ".", found)

@@ -27,7 +27,10 @@ local head = nn.Linear(8, corpus.vocab.size)
 local params = {}
 for _, m in ipairs { embed, rnn, head } do for _, p in ipairs(m:parameters()) do params[#params + 1] = p end end
 local opt = lurn.optim.Adam(params, { lr = 0.001 })
-local double = lurn.custom_function { forward = function(_, x) return x * 2 end, backward = function(_, g) return g * 2 end }
+local double = lurn.custom_function {
+  forward = function(_, x) return x * 2 end,
+  backward = function(_, g) return g * 2 end,
+}
 
 local function model(ids, state)
   local y, after = rnn(embed(ids), state)

@@ -274,6 +274,28 @@ describe("closing the Lua state", function()
     ]])
   end)
 
+  it("gives back what finalizers make while it closes", function()
+    local output = run [[
+      local lurn = require "lurn"
+      for i = 1, 3 do
+        setmetatable({}, { __gc = function()
+          local x = lurn.ones(100, 100, { requires_grad = true })
+          kept = lurn.optim.Adam({ x }, { lr = 0.1 })
+          recorded = lurn.record()
+          local f = lurn.custom_function {
+            forward = function(_, a) return a * 1 end,
+            backward = function(_, g) return g end,
+          }
+          loss = f(x * x):sum()
+          loss:backward { retain_graph = true }
+          kept:step()
+          print(i)
+        end })
+      end
+    ]]
+    assert.equal("3\n2\n1\nstatus 0\n", output)
+  end)
+
   it("by an error, or by os.exit, is clean too", function()
     local script = [[
       local lurn = require "lurn"

@@ -1,7 +1,7 @@
--- Calls every public function of lurn with random arguments, among them the worst that a script can find.  Each call must end, in a
--- result or in an error; a crash shows in the status, what is worse under a sanitizer.
+-- Calls every public function of lurn with random arguments, among them the worst that a script can find.  Each call
+-- must end, in a result or in an error; a crash shows in the status, what is worse under a sanitizer.
 --
---   lurn spec/bindings/robot.lua SEED CALLS [trace]     CALLS of each function; trace: prints each call before it is made
+--   lurn spec/bindings/robot.lua SEED CALLS [trace]     CALLS of each function; trace: prints each before it is made
 --
 -- Run it in a directory of its own: it calls lurn.save.  The last line is "robot: F functions, R results, E errors".
 
@@ -63,10 +63,10 @@ end
 
 -- ---- Arguments --------------------------------------------------------------------------------
 
-local NUMBERS = { 0, 1, 2, 3, -1, -2, 8, 9, 0.5, -0.0, 1e-300, 1e300, 0 / 0, 1 / 0, -1 / 0, 1 << 31, -(1 << 31), 1 << 53,
-  1 << 62, math.maxinteger, math.mininteger, 2.0 ^ 31, 2.0 ^ 53, 2.0 ^ 63, 65536, 100 }
-local STRINGS = { "", "x", "1", "3.0", "0x10", "float32", "int64", "bool", "mean", "none", "\0", "a\0b", ("y"):rep(3000),
-  "grad", "shape", "__gc", "%s%n%d", "\xff\xfe", "state.0.step", "hidden" }
+local NUMBERS = { 0, 1, 2, 3, -1, -2, 8, 9, 0.5, -0.0, 1e-300, 1e300, 0 / 0, 1 / 0, -1 / 0, 1 << 31, -(1 << 31),
+  1 << 53, 1 << 62, math.maxinteger, math.mininteger, 2.0 ^ 31, 2.0 ^ 53, 2.0 ^ 63, 65536, 100 }
+local STRINGS = { "", "x", "1", "3.0", "0x10", "float32", "int64", "bool", "mean", "none", "\0", "a\0b",
+  ("y"):rep(3000), "grad", "shape", "__gc", "%s%n%d", "\xff\xfe", "state.0.step", "hidden" }
 
 local pick
 
@@ -109,7 +109,9 @@ local TABLES = {
   function() return { dim = any(NUMBERS), keepdim = true } end,
   function() return { [any(STRINGS)] = pick(), [any(STRINGS)] = pick() } end,
   cycle, deep, liar,
-  function() return setmetatable({}, { __index = fail, __newindex = fail, __len = fail, __pairs = fail, __call = fail }) end,
+  function()
+    return setmetatable({}, { __index = fail, __newindex = fail, __len = fail, __pairs = fail, __call = fail })
+  end,
   function() return setmetatable({}, { __gc = fail, __close = fail, __name = ("n"):rep(2000) }) end,
   function() return setmetatable({}, lurn.metatable) end,
   function() return { lurn.ones(2), lurn.ones(2) } end,

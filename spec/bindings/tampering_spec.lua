@@ -1,5 +1,5 @@
--- What no script should do, and what it must not break: metatables of others, finalizers by hand, tables that change or free things
--- while they are read, absurd numbers.
+-- What no script should do, and what it must not break: metatables of others, finalizers by hand, tables that change or
+-- free things while they are read, absurd numbers.
 
 local lurn = require "lurn"
 
@@ -34,7 +34,8 @@ local function methods_of(object)
   return found
 end
 
-local strangers = { false, 1, 2.5, "x", print, io.stdout, coroutine.create(print), {}, setmetatable({}, lurn.metatable) }
+local strangers = { false, 1, 2.5, "x", print, io.stdout, coroutine.create(print), {},
+  setmetatable({}, lurn.metatable) }
 
 describe("a metatable on something else", function()
   for kind, make in pairs(makers) do
@@ -190,7 +191,8 @@ describe("tables that are not what they seem", function()
   it("cannot free a parameter between reading and use", function()
     local w = lurn.ones(3, { requires_grad = true })
     local options = setmetatable({}, { __index = function(_, name) if name == "lr" then w:free() end end })
-    assert.matches("this tensor was freed", failure(lurn.optim_new("SGD").add_group, lurn.optim_new "SGD", { w }, options))
+    local optim = lurn.optim_new "SGD"
+    assert.matches("this tensor was freed", failure(optim.add_group, optim, { w }, options))
   end)
 
   it("print though their length lies", function()
@@ -205,7 +207,8 @@ describe("tables that are not what they seem", function()
 end)
 
 describe("a finalizer", function()
-  -- Runs body(object) often with a collector that is at work at nearly every allocation, so that finalizers come in the middle.
+  -- Runs body(later) often with a collector that is at work at nearly every allocation, so that finalizers come in the
+  -- middle.
   local function in_the_middle(body)
     collectgarbage("incremental", 100, 1000, 1)
     for _ = 1, 300 do body(function(fn) setmetatable({}, { __gc = fn }) end) end
@@ -306,7 +309,10 @@ describe("tensors that are freed in a callback", function()
         a:free()
         return result
       end, { z })
-      pcall(lurn.gradcheck, function(a) a.requires_grad = false return a end, { lurn.ones(2, { requires_grad = true }) })
+      pcall(lurn.gradcheck, function(a)
+        a.requires_grad = false
+        return a
+      end, { lurn.ones(2, { requires_grad = true }) })
     end
     assert.equal(before, live())
   end)
@@ -347,9 +353,9 @@ describe("the robot", function()
     -- So that absurd sizes fail instead of filling the machine.
     local limit = sanitized and "ASAN_OPTIONS=$ASAN_OPTIONS:allocator_may_return_null=1:max_allocation_size_mb=1024"
       or "ulimit -v 8000000;"
-    local command = ("mkdir '%s' && cd '%s' && { %s '%s' '%s/spec/bindings/robot.lua' %d %d; } 2>&1; echo status $?"):format(
-      directory, directory, limit, absolute(os.getenv "LURN" or arg[-1]), here, tonumber(os.getenv "LURN_SEED" or 1),
-      tonumber(os.getenv "LURN_ROBOT" or 6))
+    local words = "mkdir '%s' && cd '%s' && { %s '%s' '%s/spec/bindings/robot.lua' %d %d; } 2>&1; echo status $?"
+    local command = words:format(directory, directory, limit, absolute(os.getenv "LURN" or arg[-1]), here,
+      tonumber(os.getenv "LURN_SEED" or 1), tonumber(os.getenv "LURN_ROBOT" or 6))
     local pipe = assert(io.popen(command))
     local output = pipe:read "a"
     pipe:close()
