@@ -177,7 +177,7 @@ static bool run_failing(host *h, int64_t fail_at, bool fail_on) {
   bool reached = h->memory.calls >= fail_at;
   lua_memory_arm(&h->memory, 0, false);
   bool sound = status == LUA_OK ? lua_rawequal(h->L, 3, 4) != 0 : is_memory_error(h->L);
-  bool holds = CHECK(sound) & CHECK(is_as_it_was(h)) & CHECK(run_well(h));
+  bool holds = CHECK(sound) && CHECK(is_as_it_was(h)) && CHECK(run_well(h));
   if (!holds) printf("     allocation %lld%s\n", (long long)fail_at, fail_on ? " and all after it" : "");
   return !reached || harness.failed_checks > 20;
 }
