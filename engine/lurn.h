@@ -416,6 +416,10 @@ LURN_API LURN_CHECKED lurn_status lurn_save(lurn_ctx *ctx, const char *path, con
 /* A safetensors file that was read and checked.  F16 and BF16 become float32. */
 typedef struct lurn_archive lurn_archive;
 LURN_API LURN_CHECKED lurn_status lurn_archive_open(lurn_ctx *ctx, const char *path, lurn_archive **out);
+/* The same from memory that holds the whole file, of any alignment, which must stay as it is until the archive is closed: it is read,
+ * not copied.  name stands for the path in messages. */
+LURN_API LURN_CHECKED lurn_status lurn_archive_open_memory(lurn_ctx *ctx, const char *name, const void *p, size_t bytes,
+                                                           lurn_archive **out);
 LURN_API void lurn_archive_close(lurn_archive *archive);
 LURN_API int64_t lurn_archive_count(const lurn_archive *archive);
 LURN_API const char *lurn_archive_name(const lurn_archive *archive, int64_t i);  /* NULL when out of range */

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Installs the Debian packages that the named groups of work need, and says which and why.
 #
-#   packaging/deps.sh build edit scripts test demo check
+#   packaging/deps.sh build edit scripts test demo check fuzz
 #
 # On other systems it lists what is needed and goes on: the build itself tells what it misses.
 set -u
@@ -20,6 +20,8 @@ describe() {
     packages='bible-kjv' ;;
   check) why='to check style and find mistakes'
     packages='clang clang-format clang-tidy lua-check' ;;
+  fuzz) why='to fuzz the readers of files'
+    packages='clang libclang-rt-dev' ;;
   *) echo "deps: there is no group '$1'" >&2; exit 2 ;;
   esac
 }

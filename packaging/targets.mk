@@ -1,7 +1,7 @@
 # The targets people call: dependencies, tests, checks, installation.
 
 .PHONY: deps test spec run-tests check tidy sanitize sanitize-thread coverage demo bench bench-peers \
-        docs format endurance \
+        docs format endurance fuzz fuzzers \
         install install-rock uninstall clean distclean help version
 
 # What `make demo` runs.
@@ -73,7 +73,7 @@ $(BUILD)/tidy/%.ok: $(BUILD)/obj/%.o .clang-tidy
 	@touch $@
 
 format: ## reformat the C sources in place
-	@clang-format -i $$(find engine bindings spec/c spec/bench -name '*.[ch]')
+	@clang-format -i $$(find engine bindings spec/c spec/bench spec/fuzz -name '*.[ch]')
 
 sanitize: ## all tests under ASan and UBSan, the C tests under TSan
 	@packaging/deps.sh build edit scripts test
@@ -84,6 +84,22 @@ sanitize-thread: ## the C tests under TSan
 
 endurance: all tests ## what takes many minutes: 100,000 errors in every callback, every allocation of Lua failing
 	@BUILD='$(BUILD)' packaging/endurance.sh
+
+# SECONDS or RUNS (inputs) end each target's run; none of the shell's own SECONDS.
+fuzz: ## fuzz the file readers (libFuzzer); ONLY=json|safetensors, SECONDS=60, RUNS=n inputs
+	@packaging/deps.sh build fuzz
+	@$(MAKE) BUILD=build/fuzz CC='$(filter ccache,$(CC)) clang' CFLAGS='-g1 -O2' SAN=fuzzer-no-link,address,undefined fuzzers
+	@BUILD=build/fuzz packaging/fuzz.sh '$(or $(SECONDS),60)' '$(RUNS)' $(ONLY)
+FUZZ_SRC := $(sort $(wildcard spec/fuzz/fuzz_*.c))
+FUZZ_OBJ := $(call objects,$(FUZZ_SRC))
+FUZZERS  := $(FUZZ_SRC:spec/fuzz/%.c=$(BUILD)/test/%)
+objects: $(FUZZ_OBJ)
+fuzzers: $(FUZZERS)
+$(FUZZERS): $(BUILD)/test/%: $(BUILD)/obj/spec/fuzz/%.o $(LIB_A)
+	@mkdir -p $(@D)
+	$(call say,LD,$@)
+	$(Q)$(link) -fsanitize=fuzzer -o $@ $< $(LIB_A) $(LIBS)
+-include $(FUZZ_OBJ:%.o=%.d)
 
 coverage: ## line and branch coverage of every engine file under the tests
 	@packaging/deps.sh build edit scripts test

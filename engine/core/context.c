@@ -83,10 +83,15 @@ lurn_status lurn_fail(lurn_ctx *ctx, lurn_status status, const char *fmt, ...) {
   return status;
 }
 
-void *lurn__alloc(lurn_ctx *ctx, size_t bytes) {
-  void *p = lurn__pool_take(&ctx->pool, bytes);
+static void *taken(lurn_ctx *ctx, void *p, size_t bytes) {
   if (p == NULL) lurn__fail(ctx, LURN_ENOMEM, "out of memory: %zu bytes asked for, %zu in use", bytes, ctx->pool.live);
   return p;
+}
+
+void *lurn__alloc(lurn_ctx *ctx, size_t bytes) { return taken(ctx, lurn__pool_take(&ctx->pool, bytes), bytes); }
+
+void *lurn__alloc_exact(lurn_ctx *ctx, size_t bytes) {
+  return taken(ctx, lurn__pool_take_exact(&ctx->pool, bytes), bytes);
 }
 
 void *lurn__alloc_zeroed(lurn_ctx *ctx, size_t bytes) {
@@ -105,6 +110,7 @@ void *lurn__alloc_array(lurn_ctx *ctx, size_t count, size_t size) {
 }
 
 void lurn__free(lurn_ctx *ctx, void *p, size_t bytes) { lurn__pool_give(&ctx->pool, p, bytes); }
+void lurn__free_exact(lurn_ctx *ctx, void *p, size_t bytes) { lurn__pool_give_exact(&ctx->pool, p, bytes); }
 
 size_t lurn_memory_live(const lurn_ctx *ctx) { return ctx->pool.live; }
 size_t lurn_memory_held(const lurn_ctx *ctx) { return ctx->pool.live + ctx->pool.cached; }

@@ -36,6 +36,9 @@ struct lurn_ctx {
 void *lurn__alloc(lurn_ctx *ctx, size_t bytes) LURN_CHECKED;
 void *lurn__alloc_zeroed(lurn_ctx *ctx, size_t bytes) LURN_CHECKED;
 void lurn__free(lurn_ctx *ctx, void *p, size_t bytes);
+/* Not rounded up and not kept when freed, as a block from lurn__alloc may be. */
+void *lurn__alloc_exact(lurn_ctx *ctx, size_t bytes) LURN_CHECKED;
+void lurn__free_exact(lurn_ctx *ctx, void *p, size_t bytes);
 /* count * size with an overflow check; NULL with the error set when it overflows. */
 void *lurn__alloc_array(lurn_ctx *ctx, size_t count, size_t size) LURN_CHECKED;
 

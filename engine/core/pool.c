@@ -61,6 +61,14 @@ static void host_give(lurn__pool *pool, void *p, size_t bytes) {
   pool->alloc(pool->alloc_ud, aligned - shift, bytes + LURN__ALIGN, 0);
 }
 
+/* A new block; when the host refuses, once more without the cache. */
+static void *take_new(lurn__pool *pool, size_t bytes) {
+  void *p = host_take(pool, bytes);
+  if (p != NULL || pool->cached == 0) return p;
+  lurn__pool_trim(pool);
+  return host_take(pool, bytes);
+}
+
 void *lurn__pool_take(lurn__pool *pool, size_t bytes) {
   if (bytes > (size_t)PTRDIFF_MAX / 4) return NULL;
   int class = class_of(bytes);
@@ -71,11 +79,7 @@ void *lurn__pool_take(lurn__pool *pool, size_t bytes) {
     pool->free_blocks[class] = block->next;
     pool->cached -= size;
   } else {
-    block = host_take(pool, size);
-    if (block == NULL && pool->cached > 0) {
-      lurn__pool_trim(pool);
-      block = host_take(pool, size);
-    }
+    block = take_new(pool, size);
     if (block == NULL) return NULL;
   }
   pool->live += size;
@@ -98,6 +102,19 @@ void lurn__pool_give(lurn__pool *pool, void *p, size_t bytes) {
   pool->free_blocks[class] = block;
   pool->cached += size;
   ASAN_POISON_MEMORY_REGION(block, size);
+}
+
+void *lurn__pool_take_exact(lurn__pool *pool, size_t bytes) {
+  if (bytes > (size_t)PTRDIFF_MAX / 4) return NULL;
+  void *p = take_new(pool, bytes);
+  if (p != NULL) pool->live += bytes;
+  return p;
+}
+
+void lurn__pool_give_exact(lurn__pool *pool, void *p, size_t bytes) {
+  if (p == NULL) return;
+  pool->live -= bytes;
+  host_give(pool, p, bytes);
 }
 
 void lurn__pool_trim(lurn__pool *pool) {

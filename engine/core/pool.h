@@ -24,6 +24,9 @@ typedef struct lurn__pool {
 void lurn__pool_init(lurn__pool *pool, lurn_alloc_fn alloc, void *ud, size_t cache_limit);
 void *lurn__pool_take(lurn__pool *pool, size_t bytes);
 void lurn__pool_give(lurn__pool *pool, void *p, size_t bytes);
+/* Past the size classes and the cache: for large blocks whose size hardly any other will have. */
+void *lurn__pool_take_exact(lurn__pool *pool, size_t bytes);
+void lurn__pool_give_exact(lurn__pool *pool, void *p, size_t bytes);
 /* Returns all cached blocks to the host. */
 void lurn__pool_trim(lurn__pool *pool);
 

@@ -33,26 +33,31 @@ typedef struct lurn__entry {
   int ndim;
 } lurn__entry;
 
-/* Names and metadata are decoded in place, so the header's text is their storage.  The tensors stay in the file, which is read
- * with pread: a file that shrinks under a map would kill the process. */
+/* The header's text is turned into records where it stands (safetensors_index.c), which are the storage of names and metadata.  The
+ * tensors stay in the file, which is read with pread: a file that shrinks under a map would kill the process. */
 struct lurn_archive {
   lurn_ctx *ctx;
   const lurn__sys *sys;
-  char *path;
+  const unsigned char *memory; /* the host's, holding the whole file; NULL: it is read from fd */
+  char *path;                  /* or what the host calls the memory */
   char *header;
+  size_t packed; /* bytes of records in header */
+  size_t metadata_begin, metadata_end;
+  uint32_t *by_name;  /* in header: where each tensor's record lies, in the order of names */
+  uint32_t *metadata; /* in header: where each key lies; its value follows */
   lurn__entry *entries;
-  int64_t *sizes;        /* the shapes of all entries */
-  int64_t *by_name;      /* entries in the order of their names */
-  const char **metadata; /* key, value, key, value ... */
+  int64_t *sizes; /* the shapes of all entries */
   size_t path_bytes, header_bytes;
   int64_t n_entries, n_sizes, n_metadata;
   uint64_t data_start, data_bytes;
   int fd;
 };
 
-/* Checks archive->header (header_bytes long, with one byte of room after it) against data_bytes and fills the index:
- * LURN_EFORMAT says what is wrong and at which byte of the file. */
+/* Checks archive->header against data_bytes, turns it into records and makes the index: LURN_EFORMAT says what is wrong and at which
+ * byte of the file.  Until all is found sound no memory is taken. */
 lurn_status lurn__header_parse(lurn_archive *archive);
+/* The number, in the order of the file, of the tensor whose record lies at offset. */
+int64_t lurn__header_number(const lurn_archive *archive, uint32_t offset);
 
 /* lurn_archive_open and lurn_save on other system calls. */
 lurn_status lurn__archive_open_with(lurn_ctx *ctx, const lurn__sys *sys, const char *path, lurn_archive **out);

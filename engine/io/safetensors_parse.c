@@ -1,20 +1,14 @@
-/* The header of a safetensors file.  The same code reads it twice: first to check and to count, touching nothing; then to fill the
- * index, decoding strings where they stand. */
+/* The header of a safetensors file: its text, tensor by tensor. */
+#include <assert.h>
 #include <stdarg.h>
 #include <stdio.h>
-#include <string.h>
 
-#include "core/shape.h"
-#include "io/json.h"
-#include "io/safetensors.h"
-#include "io/sort.h"
+#include "io/safetensors_parse.h"
 
 typedef struct parser {
   lurn_archive *archive;
   lurn__json json;
-  bool filling;
   bool metadata_seen;
-  int64_t entries, sizes, pairs; /* so far */
 } parser;
 
 /* A tensor being read. */
@@ -147,30 +141,6 @@ static lurn_status check_tensor(const parser *p, const draft *d) {
   return LURN_OK;
 }
 
-/* Decodes a string in place; its closing quote, which was read already, makes room for the final zero. */
-static lurn_status take_text(const parser *p, const lurn__json_str *str, const char **out) {
-  char *text = p->archive->header + (str->raw - p->json.text);
-  size_t bytes = lurn__json_decode(str, text, str->bytes);
-  text[bytes] = '\0';
-  if (memchr(text, '\0', bytes) != NULL) {
-    char shown[LURN__JSON_SHOW];
-    return lurn__fail(p->archive->ctx, LURN_EFORMAT, "%s: %s contains a zero character", p->archive->path,
-                      lurn__json_show(text, bytes, shown));
-  }
-  *out = text;
-  return LURN_OK;
-}
-
-static lurn_status store_tensor(const parser *p, const draft *d) {
-  lurn__entry *entry = &p->archive->entries[p->entries];
-  *entry = d->entry;
-  int64_t *shape = p->archive->sizes + p->sizes;
-  memcpy(shape, d->shape.size, (size_t)d->shape.ndim * sizeof *shape);
-  entry->shape = shape;
-  entry->ndim = d->shape.ndim;
-  return take_text(p, &d->name, &entry->name);
-}
-
 static lurn_status parse_tensor(parser *p, const lurn__json_str *name) {
   draft d = {.name = *name};
   lurn__json_str key;
@@ -178,10 +148,7 @@ static lurn_status parse_tensor(parser *p, const lurn__json_str *name) {
   while (lurn__json_member(&p->json, &key)) LURN__TRY(parse_field(p, &d, &key));
   LURN__TRY(syntax(p));
   LURN__TRY(check_tensor(p, &d));
-  if (p->filling) LURN__TRY(store_tensor(p, &d));
-  p->entries++;
-  p->sizes += d.shape.ndim;
-  return LURN_OK;
+  return lurn__pack_tensor(p->archive, &d.name, &d.entry, &d.shape);
 }
 
 /* ---- The whole header -------------------------------------------------------------------------------------- */
@@ -194,11 +161,8 @@ static lurn_status parse_metadata(parser *p) {
   if (!lurn__json_object(&p->json)) return bad_syntax(p);
   while (lurn__json_member(&p->json, &key)) {
     if (!lurn__json_string(&p->json, &value)) return bad_syntax(p);
-    if (p->filling) {
-      LURN__TRY(take_text(p, &key, &p->archive->metadata[2 * p->pairs]));
-      LURN__TRY(take_text(p, &value, &p->archive->metadata[2 * p->pairs + 1]));
-    }
-    p->pairs++;
+    LURN__TRY(lurn__pack_pair(p->archive, &key, &value));
+    assert(p->archive->packed <= (size_t)(p->json.next - p->json.text));
   }
   return syntax(p);
 }
@@ -210,91 +174,14 @@ static lurn_status parse(parser *p) {
   if (archive->header[0] != '{')
     return lurn__fail(archive->ctx, LURN_EFORMAT, "%s: the header does not begin with '{'", archive->path);
   if (!lurn__json_object(&p->json)) return bad_syntax(p);
-  while (lurn__json_member(&p->json, &key))
+  while (lurn__json_member(&p->json, &key)) {
     LURN__TRY(lurn__json_is(&key, LURN__METADATA_KEY) ? parse_metadata(p) : parse_tensor(p, &key));
+    assert(archive->packed <= (size_t)(p->json.next - p->json.text));
+  }
   return lurn__json_end(&p->json) ? LURN_OK : bad_syntax(p);
 }
 
-static lurn_status make_index(lurn_archive *archive, const parser *counts) {
-  lurn_ctx *ctx = archive->ctx;
-  archive->n_entries = counts->entries;
-  archive->n_sizes = counts->sizes;
-  archive->n_metadata = counts->pairs;
-  archive->entries = lurn__alloc_array(ctx, (size_t)counts->entries, sizeof *archive->entries);
-  if (archive->entries == NULL) return LURN_ENOMEM;
-  archive->by_name = lurn__alloc_array(ctx, (size_t)counts->entries, sizeof *archive->by_name);
-  if (archive->by_name == NULL) return LURN_ENOMEM;
-  archive->sizes = lurn__alloc_array(ctx, (size_t)counts->sizes, sizeof *archive->sizes);
-  if (archive->sizes == NULL) return LURN_ENOMEM;
-  archive->metadata = lurn__alloc_array(ctx, (size_t)counts->pairs, 2 * sizeof *archive->metadata);
-  return archive->metadata != NULL ? LURN_OK : LURN_ENOMEM;
-}
-
-/* ---- What only the whole tells ----------------------------------------------------------------------------- */
-
-static int compare_places(const void *items, int64_t a, int64_t b) {
-  const lurn__entry *x = (const lurn__entry *)items + a, *y = (const lurn__entry *)items + b;
-  if (x->begin != y->begin) return x->begin < y->begin ? -1 : 1;
-  return x->end < y->end ? -1 : x->end > y->end;
-}
-
-static int compare_names(const void *items, int64_t a, int64_t b) {
-  const lurn__entry *entries = items;
-  return strcmp(entries[a].name, entries[b].name);
-}
-
-static int compare_keys(const void *items, int64_t a, int64_t b) {
-  const char *const *pairs = items;
-  return strcmp(pairs[2 * a], pairs[2 * b]);
-}
-
-/* One tensor after the other, from the first byte of the data to the last. */
-static lurn_status check_layout(const lurn_archive *archive) {
-  int64_t *order = archive->by_name; /* not in use yet */
-  lurn__sort_by(order, archive->n_entries, compare_places, archive->entries);
-  unsigned long long expected = 0, held = archive->data_bytes;
-  for (int64_t i = 0; i < archive->n_entries; i++) {
-    const lurn__entry *e = &archive->entries[order[i]];
-    char name[LURN__JSON_SHOW];
-    if (e->begin != expected)
-      return lurn__fail(archive->ctx, LURN_EFORMAT, "%s: tensor %s begins at byte %llu of the data, expected %llu (%s)",
-                        archive->path, lurn__json_show(e->name, strlen(e->name), name), (unsigned long long)e->begin,
-                        expected, e->begin < expected ? "it overlaps another" : "the bytes between belong to none");
-    expected = e->end;
-  }
-  if (expected == held) return LURN_OK;
-  return lurn__fail(archive->ctx, LURN_EFORMAT, "%s: the tensors end at byte %llu of the data, the file at byte %llu",
-                    archive->path, expected, held);
-}
-
-static lurn_status twin(const lurn_archive *archive, const char *what, const char *name) {
-  char text[LURN__JSON_SHOW];
-  return lurn__fail(archive->ctx, LURN_EFORMAT, "%s: %s %s comes twice", archive->path, what,
-                    lurn__json_show(name, strlen(name), text));
-}
-
-static lurn_status check_names(const lurn_archive *archive) {
-  lurn__sort_by(archive->by_name, archive->n_entries, compare_names, archive->entries);
-  int64_t i = lurn__sort_twin(archive->by_name, archive->n_entries, compare_names, archive->entries);
-  return i < 0 ? LURN_OK : twin(archive, "tensor", archive->entries[i].name);
-}
-
-static lurn_status check_keys(const lurn_archive *archive) {
-  size_t n = (size_t)archive->n_metadata;
-  int64_t *order = lurn__alloc_array(archive->ctx, n, sizeof *order);
-  if (order == NULL) return LURN_ENOMEM;
-  lurn__sort_by(order, archive->n_metadata, compare_keys, archive->metadata);
-  int64_t i = lurn__sort_twin(order, archive->n_metadata, compare_keys, archive->metadata);
-  lurn__free(archive->ctx, order, n * sizeof *order);
-  return i < 0 ? LURN_OK : twin(archive, "metadata key", archive->metadata[2 * i]);
-}
-
 lurn_status lurn__header_parse(lurn_archive *archive) {
-  parser counting = {.archive = archive}, filling = {.archive = archive, .filling = true};
-  LURN__TRY(parse(&counting));
-  LURN__TRY(make_index(archive, &counting));
-  LURN__TRY(parse(&filling));
-  LURN__TRY(check_layout(archive));
-  LURN__TRY(check_names(archive));
-  return check_keys(archive);
+  LURN__TRY(parse(&(parser){.archive = archive}));
+  return lurn__header_index(archive);
 }

@@ -7,13 +7,20 @@
 
 /* ---- Opening ----------------------------------------------------------------------------------------------- */
 
+static lurn_status read_at(const lurn_archive *archive, uint64_t offset, void *out, size_t bytes) {
+  if (archive->memory == NULL)
+    return lurn__file_read(archive->ctx, archive->sys, archive->path, archive->fd, offset, out, bytes);
+  memcpy(out, archive->memory + offset, bytes);
+  return LURN_OK;
+}
+
 static lurn_status read_length(lurn_archive *archive, uint64_t file_bytes) {
   unsigned char bytes[8];
   uint64_t length = 0;
   if (file_bytes < sizeof bytes)
     return lurn__fail(archive->ctx, LURN_EFORMAT, "%s: %llu bytes are too few for a safetensors file", archive->path,
                       (unsigned long long)file_bytes);
-  LURN__TRY(lurn__file_read(archive->ctx, archive->sys, archive->path, archive->fd, 0, bytes, sizeof bytes));
+  LURN__TRY(read_at(archive, 0, bytes, sizeof bytes));
   for (int i = 7; i >= 0; i--) length = length << 8 | bytes[i];
   unsigned long long shown = length, rest = file_bytes - sizeof bytes;
   if (length > rest)
@@ -31,50 +38,65 @@ static lurn_status read_length(lurn_archive *archive, uint64_t file_bytes) {
   return LURN_OK;
 }
 
-static lurn_status open_archive(lurn_archive *archive, const char *path) {
-  lurn_ctx *ctx = archive->ctx;
-  uint64_t file_bytes;
-  LURN__TRY(lurn__file_open(ctx, archive->sys, path, &archive->fd, &file_bytes));
-  archive->path_bytes = strlen(path) + 1;
-  archive->path = lurn__alloc(ctx, archive->path_bytes);
-  if (archive->path == NULL) return LURN_ENOMEM;
-  memcpy(archive->path, path, archive->path_bytes);
+static lurn_status read_header(lurn_archive *archive, uint64_t file_bytes) {
   LURN__TRY(read_length(archive, file_bytes));
-  archive->header = lurn__alloc(ctx, archive->header_bytes);
+  archive->header = lurn__alloc_exact(archive->ctx, archive->header_bytes);
   if (archive->header == NULL) return LURN_ENOMEM;
-  LURN__TRY(lurn__file_read(ctx, archive->sys, path, archive->fd, 8, archive->header, archive->header_bytes));
+  LURN__TRY(read_at(archive, 8, archive->header, archive->header_bytes));
   return lurn__header_parse(archive);
 }
 
-lurn_status lurn__archive_open_with(lurn_ctx *ctx, const lurn__sys *sys, const char *path, lurn_archive **out) {
+static lurn_archive *new_archive(lurn_ctx *ctx, const lurn__sys *sys, const char *path) {
   lurn_archive *archive = lurn__alloc_zeroed(ctx, sizeof *archive);
-  if (archive == NULL) return LURN_ENOMEM;
+  if (archive == NULL) return NULL;
   archive->ctx = ctx;
   archive->sys = sys;
   archive->fd = -1;
   lurn__ctx_retain(ctx);
-  lurn_status status = open_archive(archive, path);
-  if (status != LURN_OK) {
+  archive->path_bytes = strlen(path) + 1;
+  archive->path = lurn__alloc(ctx, archive->path_bytes);
+  if (archive->path == NULL) {
     lurn_archive_close(archive);
-    return status;
+    return NULL;
   }
-  *out = archive;
-  return LURN_OK;
+  memcpy(archive->path, path, archive->path_bytes);
+  return archive;
+}
+
+/* Gives the archive out, or closes it. */
+static lurn_status opened(lurn_archive *archive, lurn_status status, lurn_archive **out) {
+  if (status == LURN_OK) *out = archive;
+  else lurn_archive_close(archive);
+  return status;
+}
+
+lurn_status lurn__archive_open_with(lurn_ctx *ctx, const lurn__sys *sys, const char *path, lurn_archive **out) {
+  uint64_t file_bytes;
+  lurn_archive *archive = new_archive(ctx, sys, path);
+  if (archive == NULL) return LURN_ENOMEM;
+  lurn_status status = lurn__file_open(ctx, sys, path, &archive->fd, &file_bytes);
+  if (status == LURN_OK) status = read_header(archive, file_bytes);
+  return opened(archive, status, out);
 }
 
 lurn_status lurn_archive_open(lurn_ctx *ctx, const char *path, lurn_archive **out) {
   return lurn__archive_open_with(ctx, &lurn__sys_real, path, out);
 }
 
+lurn_status lurn_archive_open_memory(lurn_ctx *ctx, const char *name, const void *p, size_t bytes, lurn_archive **out) {
+  lurn_archive *archive = new_archive(ctx, &lurn__sys_real, name);
+  if (archive == NULL) return LURN_ENOMEM;
+  archive->memory = p;
+  return opened(archive, read_header(archive, bytes), out);
+}
+
 void lurn_archive_close(lurn_archive *archive) {
   if (archive == NULL) return;
   lurn_ctx *ctx = archive->ctx;
   if (archive->fd >= 0) archive->sys->close(archive->fd);
-  lurn__free(ctx, archive->metadata, (size_t)archive->n_metadata * 2 * sizeof *archive->metadata);
   lurn__free(ctx, archive->sizes, (size_t)archive->n_sizes * sizeof *archive->sizes);
-  lurn__free(ctx, archive->by_name, (size_t)archive->n_entries * sizeof *archive->by_name);
   lurn__free(ctx, archive->entries, (size_t)archive->n_entries * sizeof *archive->entries);
-  lurn__free(ctx, archive->header, archive->header_bytes);
+  lurn__free_exact(ctx, archive->header, archive->header_bytes);
   lurn__free(ctx, archive->path, archive->path_bytes);
   lurn__free(ctx, archive, sizeof *archive);
   lurn__ctx_release(ctx);
@@ -111,9 +133,9 @@ const int64_t *lurn_archive_shape(const lurn_archive *archive, int64_t i) {
 int64_t lurn_archive_find(const lurn_archive *archive, const char *name) {
   int64_t low = 0, high = archive->n_entries;
   while (low < high) {
-    int64_t middle = low + (high - low) / 2, i = archive->by_name[middle];
-    int order = strcmp(archive->entries[i].name, name);
-    if (order == 0) return i;
+    int64_t middle = low + (high - low) / 2;
+    int order = strcmp(archive->header + archive->by_name[middle], name);
+    if (order == 0) return lurn__header_number(archive, archive->by_name[middle]);
     if (order < 0) low = middle + 1;
     else high = middle;
   }
@@ -123,11 +145,12 @@ int64_t lurn_archive_find(const lurn_archive *archive, const char *name) {
 int64_t lurn_archive_metadata_count(const lurn_archive *archive) { return archive->n_metadata; }
 
 const char *lurn_archive_metadata_key(const lurn_archive *archive, int64_t i) {
-  return i >= 0 && i < archive->n_metadata ? archive->metadata[2 * i] : NULL;
+  return i >= 0 && i < archive->n_metadata ? archive->header + archive->metadata[i] : NULL;
 }
 
 const char *lurn_archive_metadata_value(const lurn_archive *archive, int64_t i) {
-  return i >= 0 && i < archive->n_metadata ? archive->metadata[2 * i + 1] : NULL;
+  const char *key = lurn_archive_metadata_key(archive, i);
+  return key != NULL ? key + strlen(key) + 1 : NULL;
 }
 
 /* ---- Tensors ----------------------------------------------------------------------------------------------- */
@@ -156,8 +179,7 @@ static lurn_status fill(const lurn_archive *archive, const lurn__entry *e, lurn_
   size_t bytes = (size_t)(e->end - e->begin), n = bytes / e->type->bytes;
   unsigned char *data = lurn_tensor_data(t), *place = e->type->stored == LURN__AS_IS ? data : data + bytes;
   if (n == 0) return LURN_OK;
-  LURN__TRY(lurn__file_read(archive->ctx, archive->sys, archive->path, archive->fd, archive->data_start + e->begin,
-                            place, bytes));
+  LURN__TRY(read_at(archive, archive->data_start + e->begin, place, bytes));
   if (!lurn__little_endian()) lurn__swap_bytes(place, n, e->type->bytes);
   if (e->type->stored != LURN__AS_IS) widen(data, n, e->type->stored);
   return e->type->dtype == LURN_BOOL ? check_bools(archive, e, data, n) : LURN_OK;

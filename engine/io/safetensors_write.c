@@ -41,32 +41,41 @@ static lurn_status check_tensor(const contents *c, int64_t i) {
   return LURN_OK;
 }
 
-static int compare_names(const void *items, int64_t a, int64_t b) {
+static int compare_names(const void *items, uint32_t a, uint32_t b) {
   const char *const *names = items;
   return strcmp(names[a], names[b]);
 }
 
-static int compare_keys(const void *items, int64_t a, int64_t b) { return compare_names(items, 2 * a, 2 * b); }
-
-static lurn_status check_twins(lurn_ctx *ctx, const char *what, const char *const *names, int64_t n,
-                               lurn__compare_fn *compare, int64_t step) {
-  int64_t *order = lurn__alloc_array(ctx, (size_t)n, sizeof *order);
+/* The names are n of an array, step apart. */
+static lurn_status check_twins(lurn_ctx *ctx, const char *what, const char *const *names, int64_t n, int64_t step) {
+  size_t count = (size_t)n;
+  uint32_t *order = lurn__alloc_array(ctx, count, sizeof *order);
   if (order == NULL) return LURN_ENOMEM;
-  lurn__sort_by(order, n, compare, names);
-  int64_t twin = lurn__sort_twin(order, n, compare, names);
-  lurn__free(ctx, order, (size_t)n * sizeof *order);
-  if (twin < 0) return LURN_OK;
+  for (size_t i = 0; i < count; i++) order[i] = (uint32_t)(i * (size_t)step);
+  lurn__sort_order(order, count, compare_names, names);
+  int64_t place = lurn__sort_twin(order, count, compare_names, names);
+  const char *twin = place >= 0 ? names[order[place]] : NULL;
+  lurn__free(ctx, order, count * sizeof *order);
+  if (twin == NULL) return LURN_OK;
   char text[LURN__JSON_SHOW];
-  return lurn__fail(ctx, LURN_EVALUE, "save: two %s %s", what, show(names[step * twin], text));
+  return lurn__fail(ctx, LURN_EVALUE, "save: two %s %s", what, show(twin, text));
+}
+
+/* Every entry takes several bytes of the header, whose limit lies far below 32 bits. */
+static lurn_status check_count(lurn_ctx *ctx, const char *what, int64_t n) {
+  if (n >= 0 && n <= LURN__HEADER_LIMIT) return LURN_OK;
+  return lurn__fail(ctx, LURN_EVALUE, "save: %lld %s; the format allows 0 to %u", (long long)n, what,
+                    LURN__HEADER_LIMIT);
 }
 
 static lurn_status check(const contents *c) {
-  if (c->n < 0 || c->n_metadata < 0) return lurn__fail(c->ctx, LURN_EVALUE, "save: a negative number of entries");
+  LURN__TRY(check_count(c->ctx, "tensors", c->n));
+  LURN__TRY(check_count(c->ctx, "metadata entries", c->n_metadata));
   for (int64_t i = 0; i < c->n; i++) LURN__TRY(check_tensor(c, i));
   for (int64_t i = 0; i < 2 * c->n_metadata; i++)
     LURN__TRY(check_text(c->ctx, i % 2 == 0 ? "metadata key" : "metadata value", c->metadata[i]));
-  LURN__TRY(check_twins(c->ctx, "tensors are named", c->names, c->n, compare_names, 1));
-  return check_twins(c->ctx, "metadata values have the key", c->metadata, c->n_metadata, compare_keys, 2);
+  LURN__TRY(check_twins(c->ctx, "tensors are named", c->names, c->n, 1));
+  return check_twins(c->ctx, "metadata values have the key", c->metadata, c->n_metadata, 2);
 }
 
 /* ---- Header ------------------------------------------------------------------------------------------------ */
