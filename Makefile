@@ -103,7 +103,8 @@ ifdef SAN
   MODE := -fsanitize=$(SAN) -fno-sanitize-recover=all -fno-omit-frame-pointer -O1 -g
   MODE_LINK := -fsanitize=$(SAN)
 else ifdef COVERAGE
-  MODE := --coverage -O0 -g
+  # Without assertions, which are branches that no test can take; the sanitizers' builds run them.
+  MODE := --coverage -O0 -g -DNDEBUG
   MODE_LINK := --coverage
 else
   # Assertions guard internal invariants: the instrumented builds and the C tests have them.

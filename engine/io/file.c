@@ -57,11 +57,16 @@ static lurn_status check_regular(lurn_ctx *ctx, const char *verb, const char *pa
 
 /* ---- Reading ----------------------------------------------------------------------------------------------- */
 
+static int open_retrying(const lurn__sys *sys, const char *path, int flags, mode_t mode) {
+  int fd;
+  do fd = sys->open(path, flags, mode);
+  while (fd < 0 && errno == EINTR);
+  return fd;
+}
+
 lurn_status lurn__file_open(lurn_ctx *ctx, const lurn__sys *sys, const char *path, int *fd, uint64_t *bytes) {
   /* Without O_NONBLOCK opening a pipe waits for its writer. */
-  int file;
-  do file = sys->open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY, 0);
-  while (file < 0 && errno == EINTR);
+  int file = open_retrying(sys, path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY, 0);
   if (file < 0) return lurn__file_fail(ctx, "read", path);
   struct stat info;
   lurn_status status =
@@ -146,8 +151,9 @@ static lurn_status create_temporary(lurn__file *file) {
   uint64_t number = first_number(file);
   for (int tries = 0; tries < 100 && file->fd < 0; tries++, number++) {
     snprintf(file->temporary + directory, sizeof sample, ".lurn-%016llx.tmp", (unsigned long long)number);
-    file->fd = file->sys->open(file->temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, file->mode);
-    if (file->fd < 0 && errno != EEXIST && errno != EINTR) break;
+    file->fd =
+        open_retrying(file->sys, file->temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, file->mode);
+    if (file->fd < 0 && errno != EEXIST) break;
   }
   if (file->fd < 0) return write_failed(file);
   file->created = true;
@@ -204,10 +210,10 @@ static int sync_all(const lurn__file *file, int fd) {
 static lurn_status sync_directory(lurn__file *file) {
   const char *slash = strrchr(file->target, '/');
   char *name = file->temporary; /* renamed away; its text is long enough for the directory's */
-  size_t bytes = slash == NULL ? 1 : slash == file->target ? 1 : (size_t)(slash - file->target);
+  size_t bytes = slash == NULL || slash == file->target ? 1 : (size_t)(slash - file->target);
   memcpy(name, slash != NULL ? file->target : ".", bytes);
   name[bytes] = '\0';
-  int fd = file->sys->open(name, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
+  int fd = open_retrying(file->sys, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
   if (fd < 0) return errno == EACCES || errno == EPERM ? LURN_OK : write_failed(file);
   bool synced = sync_all(file, fd) == 0 || errno == EINVAL || errno == ENOTSUP || errno == ENOSYS;
   lurn_status status = synced ? LURN_OK : write_failed(file);

@@ -11,7 +11,7 @@ static bool between(const char *p, unsigned low, unsigned high) {
 
 /* Table 3-7 of the Unicode Standard: what the first byte allows for the second. */
 int lurn__utf8_step(const char *p, const char *end) {
-  if (p >= end) return 0;
+  assert(p < end);
   unsigned char first = (unsigned char)*p;
   if (first < 0x80) return 1;
   int n = first < 0xC2 ? 0 : first < 0xE0 ? 2 : first < 0xF0 ? 3 : first < 0xF5 ? 4 : 0;
@@ -204,7 +204,8 @@ bool lurn__json_end(lurn__json *json) {
   if (json->error != NULL) return false;
   assert(json->depth == 0);
   skip_space(json);
-  return json->next == json->end || fail(json, json->next, "something after the end of the value");
+  if (json->next == json->end) return true;
+  return fail(json, json->next, "something after the end of the value");
 }
 
 /* ---- Values of strings ------------------------------------------------------------------------------------- */
@@ -228,7 +229,9 @@ bool lurn__json_is(const lurn__json_str *str, const char *value) {
   char text[32];
   size_t bytes = strlen(value);
   assert(bytes <= sizeof text);
-  return str->bytes == bytes && lurn__json_decode(str, text, sizeof text) == bytes && memcmp(text, value, bytes) == 0;
+  if (str->bytes != bytes) return false;
+  lurn__json_decode(str, text, sizeof text);
+  return memcmp(text, value, bytes) == 0;
 }
 
 /* ---- Writer ------------------------------------------------------------------------------------------------ */

@@ -48,7 +48,7 @@ bool lurn__json_end(lurn__json *json);
 size_t lurn__json_decode(const lurn__json_str *str, char *out, size_t room);
 bool lurn__json_is(const lurn__json_str *str, const char *value);
 
-/* Length of the UTF-8 character at p (1..4), or 0 when it is none: overlong forms, surrogates, above U+10FFFF, cut off. */
+/* Length of the UTF-8 character at p < end (1..4), or 0 when it is none: overlong forms, surrogates, above U+10FFFF, cut off. */
 int lurn__utf8_step(const char *p, const char *end);
 bool lurn__utf8_valid(const char *s, size_t bytes);
 

@@ -22,7 +22,7 @@ typedef struct lurn__file_type {
   lurn__stored stored; /* AS_NOTHING: lurn has no such dtype, such tensors are listed but not read */
 } lurn__file_type;
 
-/* The types, ended by one without a name. */
+/* The types, ended by one without a name.  The first of a dtype is the one it is saved as. */
 extern const lurn__file_type lurn__file_types[];
 
 typedef struct lurn__entry {
@@ -64,7 +64,8 @@ lurn_status lurn__archive_open_with(lurn_ctx *ctx, const lurn__sys *sys, const c
 lurn_status lurn__save_with(lurn_ctx *ctx, const lurn__sys *sys, const char *path, const char *const *names,
                             lurn_tensor *const *tensors, int64_t n, const char *const *metadata, int64_t n_metadata);
 
-static inline bool lurn__little_endian(void) { return __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__; }
+/* What the file is. */
+enum { LURN__LITTLE_ENDIAN = __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__ };
 /* Reverses the bytes of n elements. */
 void lurn__swap_bytes(void *p, size_t n, size_t width);
 

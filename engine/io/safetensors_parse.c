@@ -173,7 +173,7 @@ static lurn_status parse(parser *p) {
   p->json = lurn__json_from(archive->header, archive->header_bytes);
   if (archive->header[0] != '{')
     return lurn__fail(archive->ctx, LURN_EFORMAT, "%s: the header does not begin with '{'", archive->path);
-  if (!lurn__json_object(&p->json)) return bad_syntax(p);
+  (void)lurn__json_object(&p->json); /* that brace */
   while (lurn__json_member(&p->json, &key)) {
     LURN__TRY(lurn__json_is(&key, LURN__METADATA_KEY) ? parse_metadata(p) : parse_tensor(p, &key));
     assert(archive->packed <= (size_t)(p->json.next - p->json.text));

@@ -180,7 +180,7 @@ static lurn_status fill(const lurn_archive *archive, const lurn__entry *e, lurn_
   unsigned char *data = lurn_tensor_data(t), *place = e->type->stored == LURN__AS_IS ? data : data + bytes;
   if (n == 0) return LURN_OK;
   LURN__TRY(read_at(archive, archive->data_start + e->begin, place, bytes));
-  if (!lurn__little_endian()) lurn__swap_bytes(place, n, e->type->bytes);
+  if (!LURN__LITTLE_ENDIAN) lurn__swap_bytes(place, n, e->type->bytes);
   if (e->type->stored != LURN__AS_IS) widen(data, n, e->type->stored);
   return e->type->dtype == LURN_BOOL ? check_bools(archive, e, data, n) : LURN_OK;
 }

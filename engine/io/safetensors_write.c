@@ -106,7 +106,7 @@ static void put_number(sink *s, uint64_t value) {
 
 static const char *type_name(lurn_dtype dtype) {
   const lurn__file_type *type = lurn__file_types;
-  while (type->dtype != dtype || type->stored != LURN__AS_IS) type++;
+  while (type->dtype != dtype) type++;
   return type->name;
 }
 
@@ -178,14 +178,13 @@ static lurn_status write_header(lurn__file *file, const contents *c, const uint6
   if (counted.used > LURN__HEADER_LIMIT)
     return lurn__fail(c->ctx, LURN_EVALUE, "save: names and metadata make a header of %zu bytes; the format allows %u",
                       counted.used, LURN__HEADER_LIMIT);
-  sink header = {lurn__alloc(c->ctx, counted.used), 0};
-  if (header.text == NULL) return LURN_ENOMEM;
-  put_header(&header, c, places);
-  unsigned char length[8];
-  for (int i = 0; i < 8; i++) length[i] = (unsigned char)((uint64_t)counted.used >> 8 * i);
-  lurn_status status = lurn__file_write(file, length, sizeof length);
-  if (status == LURN_OK) status = lurn__file_write(file, header.text, header.used);
-  lurn__free(c->ctx, header.text, counted.used);
+  size_t bytes = 8 + counted.used;
+  unsigned char *text = lurn__alloc(c->ctx, bytes);
+  if (text == NULL) return LURN_ENOMEM;
+  for (int i = 0; i < 8; i++) text[i] = (unsigned char)((uint64_t)counted.used >> 8 * i);
+  put_header(&(sink){(char *)text + 8, 0}, c, places);
+  lurn_status status = lurn__file_write(file, text, bytes);
+  lurn__free(c->ctx, text, bytes);
   return status;
 }
 
@@ -206,7 +205,7 @@ static void gather(unsigned char *out, const unsigned char *p, size_t n, int64_t
 static void convert(unsigned char *p, size_t n, lurn_dtype dtype, size_t width) {
   if (dtype == LURN_BOOL)
     for (size_t i = 0; i < n; i++) p[i] = p[i] != 0;
-  else if (!lurn__little_endian()) lurn__swap_bytes(p, n, width);
+  else if (!LURN__LITTLE_ENDIAN) lurn__swap_bytes(p, n, width);
 }
 
 static lurn_status write_row(lurn__file *file, lurn_dtype dtype, const unsigned char *p, size_t n, int64_t stride) {
@@ -245,7 +244,7 @@ static lurn_status write_rows(lurn__file *file, const lurn_tensor *t) {
 
 static lurn_status write_tensor(lurn__file *file, const lurn_tensor *t) {
   if (lurn__numel(t) == 0) return LURN_OK;
-  if (t->dtype != LURN_BOOL && lurn__little_endian() && lurn_tensor_is_contiguous(t))
+  if (t->dtype != LURN_BOOL && LURN__LITTLE_ENDIAN && lurn_tensor_is_contiguous(t))
     return lurn__file_write(file, lurn__tensor_ptr(t), (size_t)bytes_of(t));
   return write_rows(file, t);
 }

@@ -47,6 +47,7 @@ TEST(json_accepts) {
       " [ 1 , 2 ] ",
       "{\"a\":{\"b\":[[],{}]},\"c\":\"d\"}\n\t\r ",
       "[\"\\\"\\\\\\/\\b\\f\\n\\r\\t\\u0000\\uD834\\uDD1E\"]",
+      "[\"\\uE000\",\"\\ufffd\"]",
       "\"\xC3\xA9\xE2\x82\xAC\xF0\x9D\x84\x9E\x7F\"",
   };
   for (size_t i = 0; i < sizeof sound / sizeof *sound; i++)
@@ -93,6 +94,9 @@ TEST(json_rejects) {
       {"\"\\uD800\\u0041\"", "invalid escape", 1},
       {"\"\\uD800\\uD800\"", "invalid escape", 1},
       {"\"\\uD800x\\uDC00\"", "invalid escape", 1},
+      {"\"\\uD800\\nDC00\"", "invalid escape", 1},
+      {"\"\\uD800\\uDCxx\"", "invalid escape", 1},
+      {"\"\\uD800\\uE000\"", "invalid escape", 1},
       {"\"\\", "invalid escape", 1},
       {"\"\x80\"", "invalid UTF-8", 1},
       {"\"\xC0\x80\"", "invalid UTF-8", 1},

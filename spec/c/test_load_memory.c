@@ -312,3 +312,26 @@ TEST(every_changed_byte_of_the_header) {
   lurn_ctx_free(ctx);
   leave_place();
 }
+
+TEST(memory_with_every_allocation_failing) {
+  enter_place();
+  counting c;
+  lurn_ctx *ctx = new_ctx();
+  size_t n;
+  unsigned char *p = sound_file(ctx, &n);
+  lurn_ctx_free(ctx);
+  lurn_status status = LURN_ENOMEM;
+  int tries = 0;
+  for (; status != LURN_OK && tries < 100; tries++) {
+    ctx = counted_ctx(&c, 1);
+    c.fail_at = c.calls + tries + 1;
+    status = open_copy(ctx, p, n);
+    if (status != LURN_OK) CHECK_EQ(status, LURN_ENOMEM);
+    CHECK_EQ(lurn_memory_live(ctx), 0);
+    lurn_ctx_free(ctx);
+    check_all_freed(&c);
+  }
+  CHECK(tries > 5 && status == LURN_OK);
+  free(p);
+  leave_place();
+}

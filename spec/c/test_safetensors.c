@@ -356,6 +356,7 @@ TEST(safetensors_rejects_faulty_headers) {
       {"{\"__metadata__\":{\"k\":\"v\",\"\\u006b\":\"w\"}}", 0, "metadata key \"k\" comes twice"},
       {"{\"__metadata__\":{},\"__metadata__\":{}}", 0, "__metadata__ comes twice"},
       {"{\"__metadata__\":{\"k\":\"\\u0000\"}}", 0, "contains a zero character"},
+      {"{\"__metadata__\":{\"\\u0000k\":\"v\"}}", 0, "\"\\u0000k\" contains a zero character"},
   };
   enter_place();
   lurn_ctx *ctx = new_ctx();

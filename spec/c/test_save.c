@@ -1,8 +1,6 @@
-/* engine/io: lurn_save against the world; memory and system calls failing in turn. */
-#include <errno.h>
-
+/* engine/io: lurn_save against the world; memory failing in turn. */
+#include "faulty.h"
 #include "io/sort.h"
-#include "scratch.h"
 
 TEST(save_cannot_write_there) {
   static const char *const names[] = {"a"};
@@ -116,7 +114,7 @@ TEST(save_keeps_mode_and_links) {
   leave_place();
 }
 
-/* ---- Memory and system calls failing in turn --------------------------------------------------------------- */
+/* ---- Memory failing in turn -------------------------------------------------------------------------------- */
 
 /* Counts what is out and, once armed, refuses the allocation number `left`. */
 typedef struct scarce {
@@ -139,20 +137,6 @@ static lurn_ctx *scarce_ctx(scarce *s) {
   lurn_config config = {.alloc = scarce_alloc, .alloc_ud = s, .cache_limit = 1};
   if (lurn_ctx_new(&config, &ctx) != LURN_OK) abort();
   return ctx;
-}
-
-static lurn_status save_two(lurn_ctx *ctx, const lurn__sys *sys, lurn_tensor *t) {
-  static const char *const names[] = {"a", "b"}, *const metadata[] = {"k", "v"};
-  lurn_tensor *tensors[] = {t, t};
-  return lurn__save_with(ctx, sys, place.path, names, tensors, 2, metadata, 1);
-}
-
-static bool holds(const unsigned char *expected, size_t bytes) {
-  size_t n;
-  unsigned char *p = read_bytes(&n);
-  bool equal = n == bytes && memcmp(p, expected, n) == 0;
-  free(p);
-  return equal;
 }
 
 TEST(safetensors_every_allocation_fails) {
@@ -178,143 +162,6 @@ TEST(safetensors_every_allocation_fails) {
     }
     CHECK(tries > 5 && status == LURN_OK);
   }
-  leave_place();
-}
-
-/* The system calls of this program, of which the one with number `at` fails. */
-static struct {
-  int calls, at, error;
-  int open; /* descriptors */
-  bool renamed;
-  size_t most;  /* bytes a write or pread takes */
-  bool nervous; /* every other one is interrupted first */
-} faulty;
-
-static bool trips(void) {
-  if (faulty.calls++ != faulty.at) return false;
-  errno = faulty.error;
-  return true;
-}
-
-static bool interrupted(void) {
-  if (!faulty.nervous || faulty.calls % 2 == 0) return false;
-  errno = EINTR;
-  return true;
-}
-
-static int faulty_open(const char *path, int flags, mode_t mode) {
-  int fd = trips() ? -1 : open(path, flags, mode);
-  faulty.open += fd >= 0;
-  return fd;
-}
-static int faulty_close(int fd) {
-  faulty.open--;
-  close(fd);
-  return trips() ? -1 : 0;
-}
-static int faulty_fstat(int fd, struct stat *out) { return trips() ? -1 : fstat(fd, out); }
-static int faulty_lstat(const char *path, struct stat *out) { return trips() ? -1 : lstat(path, out); }
-static int faulty_access(const char *path, int mode) { return trips() ? -1 : access(path, mode); }
-static char *faulty_realpath(const char *path, char *out) { return trips() ? NULL : realpath(path, out); }
-static ssize_t faulty_pread(int fd, void *p, size_t bytes, off_t offset) {
-  if (trips() || interrupted()) return -1;
-  return pread(fd, p, bytes < faulty.most ? bytes : faulty.most, offset);
-}
-static ssize_t faulty_write(int fd, const void *p, size_t bytes) {
-  if (trips() || interrupted()) return -1;
-  return write(fd, p, bytes < faulty.most ? bytes : faulty.most);
-}
-static int faulty_fchmod(int fd, mode_t mode) { return trips() ? -1 : fchmod(fd, mode); }
-static int faulty_fsync(int fd) { return trips() || interrupted() ? -1 : fsync(fd); }
-static int faulty_rename(const char *from, const char *to) {
-  if (trips()) return -1;
-  faulty.renamed = true;
-  return rename(from, to);
-}
-static int faulty_unlink(const char *path) { return trips() ? -1 : unlink(path); }
-
-static const lurn__sys faulty_sys = {faulty_open,   faulty_close,    faulty_fstat,  faulty_lstat,
-                                     faulty_access, faulty_realpath, faulty_pread,  faulty_write,
-                                     faulty_fchmod, faulty_fsync,    faulty_rename, faulty_unlink};
-
-static void arm(int at, int error, size_t most, bool nervous) {
-  memset(&faulty, 0, sizeof faulty);
-  faulty.at = at;
-  faulty.error = error;
-  faulty.most = most;
-  faulty.nervous = nervous;
-}
-
-TEST(safetensors_every_system_call_fails_while_saving) {
-  static const int64_t shape[] = {50};
-  enter_place();
-  lurn_ctx *ctx = new_ctx();
-  lurn_tensor *t = make(ctx, LURN_FLOAT32, 1, shape);
-  CHECK_EQ(save_two(ctx, &lurn__sys_real, t), LURN_OK);
-  size_t n;
-  unsigned char *expected = read_bytes(&n);
-  int at = 0, refused = 0;
-  do {
-    write_bytes("old", 3);
-    arm(at, ENOSPC, 100, false);
-    lurn_status status = save_two(ctx, &faulty_sys, t);
-    if (status != LURN_OK) {
-      refused++;
-      CHECK_EQ(status, LURN_EIO);
-      CHECK_HAS(lurn_error(ctx), "cannot write ");
-      CHECK_HAS(lurn_error(ctx), "m.safetensors: No space left on device");
-    }
-    CHECK(status == LURN_OK ? faulty.renamed : !faulty.renamed || faulty.calls - faulty.at <= 2);
-    CHECK(faulty.renamed ? holds(expected, n) : holds((const unsigned char *)"old", 3));
-    CHECK_EQ(count_files(false), 1);
-    CHECK_EQ(faulty.open, 0);
-  } while (faulty.calls > at++ && at < 100);
-  CHECK(refused >= at - 2 && at > 12); /* all but the close of the directory */
-  free(expected);
-  lurn_release(t);
-  lurn_ctx_free(ctx);
-  leave_place();
-}
-
-TEST(safetensors_every_system_call_fails_while_reading) {
-  enter_place();
-  lurn_ctx *ctx = new_ctx();
-  size_t n;
-  free(sound_file(ctx, &n));
-  int at = 0;
-  lurn_status status;
-  do {
-    arm(at, EIO, 100, false);
-    status = read_all(ctx, &faulty_sys);
-    if (status != LURN_OK) CHECK_EQ(status, LURN_EIO);
-    if (status != LURN_OK) CHECK_HAS(lurn_error(ctx), "m.safetensors: Input/output error");
-    CHECK_EQ(faulty.open, 0);
-  } while (status != LURN_OK && at++ < 100);
-  CHECK(at > 5);
-  lurn_ctx_free(ctx);
-  leave_place();
-}
-
-TEST(safetensors_short_and_interrupted_calls) {
-  static const int64_t shape[] = {30000};
-  enter_place();
-  lurn_ctx *ctx = new_ctx();
-  lurn_tensor *t = make(ctx, LURN_FLOAT64, 1, shape);
-  CHECK_EQ(save_two(ctx, &lurn__sys_real, t), LURN_OK);
-  size_t n;
-  unsigned char *expected = read_bytes(&n);
-  arm(-1, 0, 777, true);
-  CHECK_EQ(save_two(ctx, &faulty_sys, t), LURN_OK);
-  CHECK(holds(expected, n));
-  arm(-1, 0, 777, true);
-  CHECK_EQ(read_all(ctx, &faulty_sys), LURN_OK);
-  CHECK(faulty.calls > 1000);
-  arm(-1, 0, 0, false); /* a write that takes nothing must not go on for ever */
-  CHECK_EQ(save_two(ctx, &faulty_sys, t), LURN_EIO);
-  CHECK(holds(expected, n) && count_files(false) == 1);
-  free(expected);
-  lurn_release(t);
-  lurn_ctx_free(ctx);
   leave_place();
 }
 
