@@ -1,4 +1,4 @@
-/* Files: save, load, archive_info.  What the world does wrong (no such file, not sound, disk full) is returned as nil and a
+/* Files: save, load, load_string, archive_info.  What the world does wrong (no such file, not sound, disk full) is returned as nil and a
  * message; what the programmer does wrong is raised. */
 #include <stdlib.h>
 #include <string.h>
@@ -135,11 +135,8 @@ static void close_archive(void *object) {
 
 static const bind_type ARCHIVE = {"lurn.Archive", close_archive};
 
-/* Pushes the userdata that closes the archive, and opens it into it. */
-static lurn_status open_archive(lua_State *L, bind_state *self, const char *path, shell **out) {
-  *out = bind_new_object(L, self, &ARCHIVE, sizeof(shell));
-  return lurn_archive_open(self->ctx, path, &(*out)->archive);
-}
+/* Pushes the userdata that closes the archive that will be opened into it. */
+static shell *new_archive(lua_State *L, bind_state *self) { return bind_new_object(L, self, &ARCHIVE, sizeof(shell)); }
 
 static void push_metadata(lua_State *L, const lurn_archive *archive) {
   lua_newtable(L);
@@ -161,12 +158,8 @@ static lurn_status push_tensors(lua_State *L, bind_state *self, lurn_archive *ar
   return LURN_OK;
 }
 
-/* load(path) -> tensors, metadata, or nil and a message */
-static int load(lua_State *L) {
-  bind_state *self = bind_self(L);
-  const char *path = check_text(L, 1, "load", "path");
-  shell *s;
-  lurn_status status = open_archive(L, self, path, &s);
+/* Pushes all that is in an archive, whose opening ended with status, and closes it. */
+static int push_contents(lua_State *L, bind_state *self, shell *s, lurn_status status) {
   if (status != LURN_OK) return push_failure(L, self->ctx, status);
   status = push_tensors(L, self, s->archive);
   if (status != LURN_OK) {
@@ -176,6 +169,23 @@ static int load(lua_State *L) {
   push_metadata(L, s->archive);
   close_archive(s);
   return 2;
+}
+
+/* load(path) -> tensors, metadata, or nil and a message */
+static int load(lua_State *L) {
+  bind_state *self = bind_self(L);
+  const char *path = check_text(L, 1, "load", "path");
+  shell *s = new_archive(L, self);
+  return push_contents(L, self, s, lurn_archive_open(self->ctx, path, &s->archive));
+}
+
+/* load_string(bytes [, name]) -> the same from what a file would hold; name stands for the path in messages. */
+static int load_string(lua_State *L) {
+  bind_state *self = bind_self(L);
+  const char *bytes = bind_check_string(L, 1, "load_string", "bytes");
+  const char *name = lua_isnoneornil(L, 2) ? "string" : check_text(L, 2, "load_string", "name");
+  shell *s = new_archive(L, self);
+  return push_contents(L, self, s, lurn_archive_open_memory(self->ctx, name, bytes, lua_rawlen(L, 1), &s->archive));
 }
 
 /* ---- Looking ----------------------------------------------------------------------------------------------- */
@@ -201,8 +211,8 @@ static void push_description(lua_State *L, const lurn_archive *archive, int64_t 
 static int archive_info(lua_State *L) {
   bind_state *self = bind_self(L);
   const char *path = check_text(L, 1, "archive_info", "path");
-  shell *s;
-  lurn_status status = open_archive(L, self, path, &s);
+  shell *s = new_archive(L, self);
+  lurn_status status = lurn_archive_open(self->ctx, path, &s->archive);
   if (status != LURN_OK) return push_failure(L, self->ctx, status);
   lua_createtable(L, 0, 2);
   lua_newtable(L);
@@ -219,7 +229,8 @@ static int archive_info(lua_State *L) {
 
 void bind_open_io(lua_State *L, bind_state *self) {
   static const luaL_Reg metamethods[] = {{NULL, NULL}};
-  static const luaL_Reg functions[] = {{"save", save}, {"load", load}, {"archive_info", archive_info}, {NULL, NULL}};
+  static const luaL_Reg functions[] = {
+      {"save", save}, {"load", load}, {"load_string", load_string}, {"archive_info", archive_info}, {NULL, NULL}};
   bind_metatable(L, self, &ARCHIVE, metamethods);
   lua_pop(L, 1);
   bind_functions(L, self, functions);

@@ -81,6 +81,27 @@ describe("a file of tensors", function()
     end
   end)
 
+  it("is loaded from a string as from the disk", function()
+    assert(lurn.save(path, { w = lurn.tensor { { 1, 2 }, { 3, 4 } }, n = lurn.tensor(7, { dtype = "int64" }) }, { k = "v" }))
+    local tensors, metadata = lurn.load_string(bytes())
+    assert.are.same({ { 1, 2 }, { 3, 4 } }, tensors.w:totable())
+    assert.are.equal(7, tensors.n:item())
+    assert.are.same({ k = "v" }, metadata)
+    collectgarbage()
+    assert.are.same({ { 1, 2 }, { 3, 4 } }, tensors.w:totable())
+  end)
+
+  it("in a string that is not sound gives nil and a message", function()
+    for name, expected in pairs { [1] = "string: ", ["model 7"] = "model 7: " } do
+      local tensors, message = lurn.load_string("hello, world", name ~= 1 and name or nil)
+      assert.is_nil(tensors)
+      assert.are.equal(1, (message:find(expected .. "the header should have", 1, true)))
+    end
+    assert.is_truthy(select(2, pcall(lurn.load_string)):find("load_string: bytes: expected a string, got nothing", 1, true))
+    assert.is_truthy(select(2, pcall(lurn.load_string, "", 3)):find("load_string: name: expected a string", 1, true))
+    assert.is_truthy(select(2, pcall(lurn.load_string, "", "a\0b")):find('load_string: name: a zero byte after "a"', 1, true))
+  end)
+
   it("with a dtype that lurn does not have names the tensor", function()
     put(string.pack("<s8", '{"w":{"dtype":"I16","shape":[1],"data_offsets":[0,2]}}') .. "\0\0")
     assert.are.equal("I16", lurn.archive_info(path).tensors[1].dtype)

@@ -49,6 +49,33 @@ TEST(too_large_is_never_asked_for) {
   CHECK_EQ(pool.live, 0);
 }
 
+/* Blocks past the classes: what was asked for and no more, aligned, gone when given back; the cache makes room for them. */
+TEST(exact_blocks) {
+  counting c = {0};
+  lurn__pool pool;
+  lurn__pool_init(&pool, counting_alloc, &c, 0);
+  for (size_t bytes = 1; bytes < 3000000; bytes = bytes * 3 + 1) {
+    unsigned char *p = lurn__pool_take_exact(&pool, bytes);
+    if (!CHECK(p != NULL)) return;
+    CHECK_EQ((uintptr_t)p % LURN__ALIGN, 0);
+    memset(p, 7, bytes);
+    CHECK_EQ(pool.live, bytes);
+    CHECK_EQ(c.bytes, bytes + LURN__ALIGN);
+    lurn__pool_give_exact(&pool, p, bytes);
+    CHECK_EQ(pool.live + pool.cached, 0);
+    CHECK_EQ(c.blocks, 0);
+  }
+  lurn__pool_give_exact(&pool, NULL, 9);
+  CHECK(lurn__pool_take_exact(&pool, SIZE_MAX) == NULL);
+  lurn__pool_give(&pool, lurn__pool_take(&pool, 100), 100);
+  CHECK_EQ(c.blocks, 1);
+  c.fail_at = c.calls + 1;
+  void *p = lurn__pool_take_exact(&pool, 100);
+  CHECK(p != NULL && pool.cached == 0);
+  lurn__pool_give_exact(&pool, p, 100);
+  check_all_freed(&c);
+}
+
 TEST(alignment_and_bounds) {
   counting c = {0};
   lurn__pool pool;
