@@ -278,8 +278,8 @@ function core.save(path, tensors, metadata) end
 ---@return table<string, string>|string metadata or the message when the file is missing or not sound
 function core.load(path) end
 
---- Reads the same from a string that holds what a safetensors file would, without a file: a model that came over a network, or out of
---- an archive of the program's own.
+--- Reads the same from a string that holds what a safetensors file would: a model that came over a network, or out
+--- of an archive of the program's own.
 ---@param bytes string
 ---@param name? string stands for the path in messages; default "string"
 ---@return table<string, lurn.Tensor>? tensors nil when the bytes are not sound

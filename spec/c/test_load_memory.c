@@ -254,7 +254,7 @@ static lurn_status save_tensors(lurn_ctx *ctx, lurn_tensor *const *tensors, int6
 /* Files that differ in what they hold: nothing, metadata alone, one tensor, one of every dtype. */
 static unsigned char *some_file(lurn_ctx *ctx, int kind, size_t *bytes) {
   static const int64_t shape[] = {2, 1, 3};
-  lurn_tensor *t[LURN_DTYPE_COUNT];
+  lurn_tensor *t[LURN_DTYPE_COUNT] = {NULL};
   int64_t n = kind < 2 ? 0 : kind == 2 ? 1 : LURN_DTYPE_COUNT;
   for (int d = 0; d < n; d++) t[d] = make(ctx, (lurn_dtype)d, d % 4, shape);
   CHECK_EQ(save_tensors(ctx, t, n, kind % 3), LURN_OK);
