@@ -9,7 +9,7 @@ DEMO = $(LURN) examples/char_lm.lua --max_minutes 2.3 --checkpoint_dir $(BUILD)/
        --temperature 0.5 --sample_every 1000 --sample_length 300
 
 deps: ## install the Debian packages that building, testing and checking need
-	@packaging/deps.sh build edit scripts test demo check
+	@packaging/deps.sh build edit scripts test demo check fuzz
 
 # Packages may arrive while make runs, so the work is done by a second make that looks afresh.
 test: ## install what the tests need, build, run the C tests and the specs
