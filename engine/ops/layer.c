@@ -89,6 +89,7 @@ static lurn_status dropout_backward(lurn__grad_call *grad) {
 
 const lurn__op lurn__op_dropout = {.forward = dropout_forward,
                                    .backward = dropout_backward,
+                                   .view = true,
                                    .doc = "0 with probability p, else x / (1 - p), elementwise; x itself when not "
                                           "training.\nFloat tensors only. Uses the "
                                           "context's random numbers. Source: Srivastava et al., JMLR 15 (2014)."};

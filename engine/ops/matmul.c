@@ -229,7 +229,8 @@ static lurn_status linear_backward(lurn__grad_call *grad) {
   lurn_ctx *ctx = grad->ctx;
   lurn__temps *temps = &grad->temps;
   int64_t out = grad->in[1].shape.size[0], in = grad->in[1].shape.size[1];
-  int64_t rows = out > 0 ? lurn__numel(grad->grad_out[0]) / out : 0;
+  int64_t rows = 1; /* not by division: out may be 0 */
+  for (int i = 0; i + 1 < grad->in[0].shape.ndim; i++) rows *= grad->in[0].shape.size[i];
   lurn_tensor **gy = lurn__temp(temps);
   LURN__TRY(lurn__as_contiguous(ctx, grad->grad_out[0], grad->grad_out[0]->dtype, gy));
   lurn_dtype dtype = (*gy)->dtype;

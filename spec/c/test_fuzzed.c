@@ -1,0 +1,37 @@
+/* Cases that spec/fuzz found. */
+#include "graph.h"
+
+/* A tensor of ones of the size of the gradient below, the caller's. */
+static lurn_tensor *filled_memory(void) {
+  lurn_tensor *t = NULL;
+  CHECK_EQ(lurn_full(ctx, LURN_FLOAT64, 2, (int64_t[]){4, 3}, 1, &t), LURN_OK);
+  return t;
+}
+
+/* No output features: the gradient of x is 0, not what its memory held before. */
+TEST(linear_without_outputs) {
+  begin();
+  lurn_tensor *x = filled(2, 4, 3, 0, 1, true), *weight = filled(2, 0, 3, 0, 1, true), *y = NULL;
+  lurn_release(filled_memory()); /* leaves other numbers in the pool */
+  CHECK_EQ(lurn_linear(ctx, x, weight, NULL, &y), LURN_OK);
+  keep(y);
+  backward(sum(y));
+  lurn_tensor *grad = lurn_tensor_grad(x);
+  if (CHECK(grad != NULL))
+    for (int64_t i = 0; i < 12; i++) CHECK_NEAR(lurn__f64(grad)[i], 0, 0);
+  drop_all();
+  end();
+}
+
+/* dropout that does nothing is a view: writing into it is told to the graph of what it shows. */
+TEST(writing_into_an_idle_dropout) {
+  begin();
+  lurn_tensor *x = vector(3, 1, true), *a = times(x, 2), *d = NULL;
+  CHECK_EQ(lurn_dropout(ctx, a, 0.5, false, &d), LURN_OK);
+  CHECK_EQ(lurn_mul_(ctx, keep(d), vector(3, 3, false)), LURN_OK);
+  CHECK_VECTOR(a, 6, 16, 30);
+  backward(sum(a));
+  CHECK_VECTOR(lurn_tensor_grad(x), 6, 8, 10);
+  drop_all();
+  end();
+}
