@@ -86,19 +86,23 @@ endurance: all tests ## what takes many minutes: 100,000 errors in every callbac
 	@BUILD='$(BUILD)' packaging/endurance.sh
 
 # SECONDS or RUNS (inputs) end each target's run; none of the shell's own SECONDS.
-fuzz: ## fuzz the file readers (libFuzzer); ONLY=json|safetensors, SECONDS=60, RUNS=n inputs
+fuzz: ## random inputs to readers and ops (libFuzzer); ONLY=json|safetensors|graph, SECONDS=60, RUNS=n inputs
 	@packaging/deps.sh build fuzz
 	@$(MAKE) BUILD=build/fuzz CC='$(filter ccache,$(CC)) clang' CFLAGS='-g1 -O2' SAN=fuzzer-no-link,address,undefined fuzzers
 	@BUILD=build/fuzz packaging/fuzz.sh '$(or $(SECONDS),60)' '$(RUNS)' $(ONLY)
-FUZZ_SRC := $(sort $(wildcard spec/fuzz/fuzz_*.c))
+# spec/fuzz/fuzz_NAME.c, with spec/fuzz/NAME/*.c where there are more, is a target.
+FUZZ_SRC := $(sort $(wildcard spec/fuzz/fuzz_*.c spec/fuzz/*/*.c))
 FUZZ_OBJ := $(call objects,$(FUZZ_SRC))
-FUZZERS  := $(FUZZ_SRC:spec/fuzz/%.c=$(BUILD)/test/%)
+FUZZERS  := $(patsubst spec/fuzz/%.c,$(BUILD)/test/%,$(wildcard spec/fuzz/fuzz_*.c))
+fuzz_objects = $(call objects,spec/fuzz/fuzz_$(1).c $(wildcard spec/fuzz/$(1)/*.c))
 objects: $(FUZZ_OBJ)
 fuzzers: $(FUZZERS)
-$(FUZZERS): $(BUILD)/test/%: $(BUILD)/obj/spec/fuzz/%.o $(LIB_A)
+$(BUILD)/obj/spec/fuzz/%.o: EXTRA = -Ispec/fuzz -UNDEBUG
+.SECONDEXPANSION:
+$(FUZZERS): $(BUILD)/test/fuzz_%: $$(call fuzz_objects,$$*) $(LIB_A)
 	@mkdir -p $(@D)
 	$(call say,LD,$@)
-	$(Q)$(link) -fsanitize=fuzzer -o $@ $< $(LIB_A) $(LIBS)
+	$(Q)$(link) -fsanitize=fuzzer -o $@ $(call fuzz_objects,$*) $(LIB_A) $(LIBS)
 -include $(FUZZ_OBJ:%.o=%.d)
 
 coverage: ## line and branch coverage of every engine file under the tests
