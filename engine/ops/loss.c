@@ -48,6 +48,8 @@ static lurn_status check_classes(lurn__call *call, const lurn_tensor *x, const l
                          call->info->params[0].name, LURN__SHAPE(x), LURN__SHAPE(targets));
   int64_t classes = x->shape.size[x->shape.ndim - 1];
   if (weight == NULL) return LURN_OK;
+  if (call->need[2])
+    return lurn__op_fail(call, LURN_ESTATE, "weight requires a gradient, which it does not get here; detach it");
   if (weight->shape.ndim != 1 || weight->shape.size[0] != classes)
     return lurn__op_fail(call, LURN_ESHAPE, "weight has shape %s; expected (%lld)", LURN__SHAPE(weight),
                          (long long)classes);
@@ -180,7 +182,8 @@ const lurn__op lurn__op_cross_entropy = {.forward = cross_entropy_forward,
                                                 "or none. Targets equal to ignore_index, as given, count for nothing; "
                                                 "label_smoothing s mixes in the mean over all "
                                                 "classes with weight s. mean divides by the total weight of the "
-                                                "targets; all ignored gives NaN. Source: Szegedy et al. "
+                                                "targets; all ignored gives NaN. A weight that requires a gradient is "
+                                                "an error. Source: Szegedy et al. "
                                                 "2016 for the smoothing."};
 
 /* ---- nll_loss ---------------------------------------------------------------------------------------------- */
@@ -245,7 +248,8 @@ const lurn__op lurn__op_nll_loss = {
     .doc =
         "-log_probs[target], in nats.\nlog_probs (..., C) with the classes last, targets (...) of integers, weight (C) "
         "or none. "
-        "Targets equal to ignore_index, as given, count for nothing. mean divides by the total weight of the targets."};
+        "Targets equal to ignore_index, as given, count for nothing. mean divides by the total weight of the targets. "
+        "A weight that requires a gradient is an error."};
 
 /* ---- mse_loss ---------------------------------------------------------------------------------------------- */
 

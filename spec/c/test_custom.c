@@ -69,6 +69,68 @@ static lurn_status give_last(lurn_ctx *c, void *ud, lurn_tensor *const *grad_out
   return status;
 }
 
+/* ---- Chains ------------------------------------------------------------------------------------------------ */
+
+/* What the function of one link keeps: its input, which is the former link's result. */
+typedef struct link {
+  lurn_tensor *saved;
+  int64_t *frees;
+} link;
+
+static void link_free(void *ud) {
+  link *l = ud;
+  ++*l->frees;
+  lurn_release(l->saved);
+  free(l);
+}
+
+static lurn_status link_backward(lurn_ctx *c, void *ud, lurn_tensor *const *grad_out, int n_out, lurn_tensor **grad_in,
+                                 const bool *need, int n_in) {
+  (void)c;
+  (void)n_out;
+  (void)need;
+  (void)n_in;
+  CHECK(((link *)ud)->saved != NULL);
+  grad_in[0] = lurn_retain(grad_out[0]);
+  return LURN_OK;
+}
+
+/* The last of `length` links, the caller's. */
+static lurn_tensor *linked(lurn_tensor *x, int64_t length, int64_t *frees) {
+  lurn_tensor *t = lurn_retain(x), *value = vector(1, 1, false);
+  for (int64_t i = 0; i < length; i++) {
+    link *l = malloc(sizeof *l);
+    lurn_tensor *next = NULL;
+    if (!CHECK(l != NULL)) return t;
+    *l = (link){t, frees};
+    if (!CHECK_EQ(lurn_custom(ctx, "link", &t, 1, &value, 1, link_backward, link_free, l, &next), LURN_OK)) return NULL;
+    t = next; /* the link keeps the former one */
+  }
+  return t;
+}
+
+/* Whatever hangs on a node goes without recursion: also what a host's function keeps. */
+TEST(long_chains_of_custom_functions) {
+  enum { LONG = 300000 };
+  for (int backward_first = 0; backward_first < 2; backward_first++) {
+    begin();
+    int64_t frees = 0;
+    lurn_tensor *x = vector(1, 1, true), *last = linked(x, LONG, &frees);
+    CHECK_EQ(frees, 0);
+    if (backward_first) {
+      backward(last);
+      CHECK_EQ(frees, LONG);
+      CHECK_VECTOR(lurn_tensor_grad(x), 1);
+    }
+    lurn_release(last);
+    CHECK_EQ(frees, LONG);
+    drop_all();
+    end();
+  }
+}
+
+/* ---- Results that are inputs ------------------------------------------------------------------------------- */
+
 /* Writing into a result that is the input would change the input unseen. */
 TEST(custom_results_that_are_inputs) {
   begin();

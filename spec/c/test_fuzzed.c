@@ -35,3 +35,21 @@ TEST(writing_into_an_idle_dropout) {
   drop_all();
   end();
 }
+
+/* Class weights get no gradient: that is said, not left out. */
+TEST(losses_refuse_weights_that_want_a_gradient) {
+  begin();
+  lurn_tensor *logits = filled(2, 2, 3, 0, 1, true), *weight = vector(3, 1, true), *targets = NULL, *loss = NULL;
+  CHECK_EQ(lurn_zeros(ctx, LURN_INT64, 1, (int64_t[]){2}, &targets), LURN_OK);
+  keep(targets);
+  CHECK_EQ(lurn_cross_entropy(ctx, logits, targets, weight, -100, 0, 1, 0, &loss), LURN_ESTATE);
+  CHECK_STR(lurn_error(ctx), "cross_entropy: weight requires a gradient, which it does not get here; detach it");
+  CHECK_EQ(lurn_nll_loss(ctx, logits, targets, weight, -100, 1, 0, &loss), LURN_ESTATE);
+  CHECK_HAS(lurn_error(ctx), "nll_loss: weight requires a gradient");
+  lurn_set_grad_enabled(ctx, false);
+  CHECK_EQ(lurn_cross_entropy(ctx, logits, targets, weight, -100, 0, 1, 0, &loss), LURN_OK);
+  keep(loss);
+  lurn_set_grad_enabled(ctx, true);
+  drop_all();
+  end();
+}

@@ -93,6 +93,9 @@ static bool amplifies(const char *op) {
   return false;
 }
 
+/* Whether a weight, the third input, may not require a gradient. */
+static bool refuses_weight(const char *op) { return strcmp(op, "cross_entropy") == 0 || strcmp(op, "nll_loss") == 0; }
+
 void check_twin(const run *r, const step *s, lurn_isa isa) {
   heap h;
   lurn_ctx *other = heap_ctx(&h, isa, 1);
@@ -107,6 +110,10 @@ void check_twin(const run *r, const step *s, lurn_isa isa) {
     if (lurn_detach(a.ctx, r->slot[s->in[k]], &a.in[k]) != LURN_OK) abort();
     if (naive_is_float(lurn_tensor_dtype(t)) && lurn_tensor_set_requires_grad(a.in[k], true) != LURN_OK) abort();
     b.in[k] = copy_into(other, t);
+    if (k == 2 && refuses_weight(s->op->name) &&
+        (lurn_tensor_set_requires_grad(a.in[k], false) != LURN_OK ||
+         lurn_tensor_set_requires_grad(b.in[k], false) != LURN_OK))
+      abort();
   }
   step plain = *s;
   plain.no_grad = false;
