@@ -8,6 +8,8 @@
  *   - A tensor returned through an out-parameter belongs to the caller, who gives it back with
  *     lurn_release().  Tensors passed in stay the caller's; what an op needs later it retains itself.
  *   - A context, and every tensor made in it, belongs to one thread at a time.  Contexts are independent.
+ *   - After fork() the child may go on with, or free, the contexts of the thread that forked: its copies have no worker
+ *     threads until they start their own.  Those that other threads were using are lost to it.
  *   - Dimensions, positions and indices count from 0 here.  Negative dimensions count from the end.
  *   - Sizes are in elements unless a name says bytes.
  *

@@ -4,6 +4,7 @@
 #include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <unistd.h>
 
 #include "core/cpu.h"
 
@@ -30,6 +31,7 @@ struct lurn__threads {
   int64_t n_tasks;
   atomic_uint_least64_t ticket; /* generation << 32 | tasks that nobody has taken */
   atomic_llong done;            /* tasks finished */
+  pid_t owner;                  /* the process that has the workers: a child by fork has none */
   int n_workers;
   worker workers[];
 };
@@ -109,6 +111,7 @@ static lurn__threads *start(lurn_ctx *ctx) {
   sigset_t before;
   lurn__threads *pool = lurn__alloc_zeroed(ctx, pool_bytes(want));
   if (pool == NULL) return NULL;
+  pool->owner = getpid();
   pthread_mutex_init(&pool->mutex, NULL);
   pthread_cond_init(&pool->wake, NULL);
   block_signals(&before);
@@ -117,14 +120,19 @@ static lurn__threads *start(lurn_ctx *ctx) {
   return ctx->threads = pool;
 }
 
-void lurn__threads_stop(lurn_ctx *ctx) {
-  lurn__threads *pool = ctx->threads;
-  if (pool == NULL) return;
+static void join(lurn__threads *pool) {
   atomic_store(&pool->stop, true);
   announce(pool);
   for (int i = 0; i < pool->n_workers; i++) pthread_join(pool->workers[i].thread, NULL);
   pthread_cond_destroy(&pool->wake);
   pthread_mutex_destroy(&pool->mutex);
+}
+
+/* After a fork there is nobody to join, and a worker may have held the mutex when it vanished: only the memory is left. */
+void lurn__threads_stop(lurn_ctx *ctx) {
+  lurn__threads *pool = ctx->threads;
+  if (pool == NULL) return;
+  if (pool->owner == getpid()) join(pool);
   lurn__free(ctx, pool, pool_bytes(ctx->num_threads - 1));
   ctx->threads = NULL;
 }
@@ -138,6 +146,7 @@ static void wait_for_tasks(lurn__threads *pool, int64_t n_tasks) {
 }
 
 void lurn__parallel(lurn_ctx *ctx, int64_t n_tasks, lurn__task_fn *fn, void *arg) {
+  if (n_tasks > 1 && ctx->threads != NULL && ctx->threads->owner != getpid()) lurn__threads_stop(ctx);
   lurn__threads *pool = ctx->threads;
   if (n_tasks > 1 && ctx->num_threads > 1 && pool == NULL) pool = start(ctx);
   if (n_tasks <= 1 || n_tasks > UINT32_MAX || pool == NULL || pool->n_workers == 0) {

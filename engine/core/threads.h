@@ -13,7 +13,8 @@ enum { LURN__MAX_THREADS = 256 };
 typedef void lurn__task_fn(void *arg, int64_t task, int thread);
 void lurn__parallel(lurn_ctx *ctx, int64_t n_tasks, lurn__task_fn *fn, void *arg);
 
-/* Stops and joins the threads; the next lurn__parallel starts new ones. */
+/* Stops and joins the threads; the next lurn__parallel starts new ones.  In a child made by fork, which has no threads but the
+ * one that forked, both let go of those of the parent, and lurn__parallel starts the child's own. */
 void lurn__threads_stop(lurn_ctx *ctx);
 
 #endif

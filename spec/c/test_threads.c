@@ -4,7 +4,9 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <sys/wait.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "counting.h"
 #include "training.h"
@@ -117,6 +119,102 @@ TEST(threads_end_with_the_context) {
   CHECK(ctx->threads == NULL);
   check_job(ctx, 40);
   lurn_release(t);
+  check_all_freed(&c);
+}
+
+/* ---- Forking ----------------------------------------------------------------------------------------------- */
+
+/* The thread sanitizer ends processes that start threads after such a fork. */
+#if defined(__SANITIZE_THREAD__)
+#define FORKS 0
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define FORKS 0
+#endif
+#endif
+#ifndef FORKS
+#define FORKS 1
+#endif
+
+/* Whether a child, which runs body on the context and frees it, finds nothing wrong and leaves no memory. */
+static bool child_agrees(counting *c, lurn_ctx *ctx, void (*body)(lurn_ctx *ctx)) {
+  fflush(stdout);
+  pid_t child = fork();
+  if (child == 0) {
+    alarm(60); /* instead of waiting for ever */
+    body(ctx);
+    lurn_ctx_free(ctx);
+    check_all_freed(c);
+    fflush(stdout);
+    _exit(harness.failed_checks > 0);
+  }
+  int status = -1;
+  return child > 0 && waitpid(child, &status, 0) == child && WIFEXITED(status) && WEXITSTATUS(status) == 0;
+}
+
+static void do_nothing(lurn_ctx *ctx) { (void)ctx; }
+
+static void compute(lurn_ctx *ctx) {
+  const lurn__threads *of_parent = ctx->threads;
+  for (int i = 0; i < 20; i++) check_job(ctx, 40);
+  CHECK(ctx->threads != NULL && of_parent != NULL);
+}
+
+static void change_threads(lurn_ctx *ctx) {
+  CHECK_EQ(lurn_set_num_threads(ctx, 2), LURN_OK);
+  check_job(ctx, 40);
+  lurn__threads_stop(ctx);
+  check_job(ctx, 40);
+}
+
+static void fork_again(lurn_ctx *ctx) {
+  check_job(ctx, 40);
+  pid_t child = fork();
+  if (child == 0) {
+    check_job(ctx, 40);
+    _exit(harness.failed_checks > 0);
+  }
+  int status = -1;
+  CHECK(waitpid(child, &status, 0) == child && WIFEXITED(status) && WEXITSTATUS(status) == 0);
+}
+
+/* With workers that spin, and with workers that sleep. */
+TEST(a_child_goes_on_with_the_context) {
+  void (*const bodies[])(lurn_ctx *) = {do_nothing, compute, change_threads, fork_again};
+  for (int i = 0; FORKS && i < 24; i++) {
+    counting c;
+    lurn_ctx *ctx = counted_ctx(&c, 4);
+    check_job(ctx, 40);
+    if (i % 3 == 1) nanosleep(&(struct timespec){.tv_nsec = 3000000}, NULL);
+    CHECK(child_agrees(&c, ctx, bodies[i % 4]));
+    check_job(ctx, 40); /* the parent has its workers still */
+    lurn_ctx_free(ctx);
+    check_all_freed(&c);
+  }
+}
+
+static uint64_t trained_bits(int threads, int64_t scale, int steps);
+
+static void train_on(lurn_ctx *ctx) {
+  training m = {.ctx = ctx};
+  double loss = 0;
+  CHECK_EQ(training_build(&m, 8), LURN_OK);
+  for (int i = 0; i < 3; i++) {
+    lurn_optim_zero_grad(m.opt);
+    CHECK_EQ(training_step(&m, &loss), LURN_OK);
+  }
+  uint64_t bits = training_bits(&m);
+  training_free(&m);
+  CHECK(bits == trained_bits(1, 8, 3));
+}
+
+TEST(a_child_trains_as_the_parent_does) {
+  counting c;
+  lurn_ctx *ctx = counted_ctx(&c, 3);
+  check_job(ctx, 40);
+  if (FORKS) CHECK(child_agrees(&c, ctx, train_on));
+  train_on(ctx);
+  lurn_ctx_free(ctx);
   check_all_freed(&c);
 }
 
