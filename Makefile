@@ -194,7 +194,9 @@ $(TYPES): packaging/docs.lua $(LURN)
 $(CTESTS): $(BUILD)/test/%: $(BUILD)/obj/spec/c/%.o $(LIB_A)
 	@mkdir -p $(@D)
 	$(call say,LD,$@)
-	$(Q)$(link) -o $@ $< $(LIB_A) $(LIBS)
+	$(Q)$(link) $(WRAP_$(*F)) -o $@ $< $(LIB_A) $(LIBS)
+# It counts these calls.
+WRAP_test_endurance := -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc
 
 $(LTESTS): $(BUILD)/test/%: $(BUILD)/obj/spec/c/lua/%.o $(BINDING_OBJ) $(LIB_A)
 	@mkdir -p $(@D)

@@ -19,8 +19,8 @@ describe() {
   demo) why='a text to learn from'
     packages='bible-kjv' ;;
   check) why='to check style and find mistakes'
-    packages='clang clang-format clang-tidy lua-check' ;;
-  fuzz) why='to fuzz the readers of files'
+    packages='clang clang-format clang-tidy lua-check valgrind' ;;
+  fuzz) why='to fuzz the readers of files and the ops'
     packages='clang libclang-rt-dev' ;;
   *) echo "deps: there is no group '$1'" >&2; exit 2 ;;
   esac

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Runs what takes many minutes, of the build in $BUILD: every spec/endurance/*.lua, the allocations of Lua that fail, each of them,
-# and Ctrl-C at two hundred moments.  The last line is "N passed, N failed".
+# Runs what takes many minutes, of the build in $BUILD: every spec/endurance/*.lua, a million training steps, the allocations of Lua
+# that fail, each of them, and Ctrl-C at two hundred moments.  The last line is "N passed, N failed".
 set -u
 build=${BUILD:-build}
 passed=0 failed=0
@@ -22,6 +22,7 @@ count() {
 for script in spec/endurance/*.lua; do
   [ -e "$script" ] && count "$script" "$LURN" "$script"
 done
+count 'a million training steps' env LURN_ENDURANCE=1000000 "$build/test/test_endurance"
 count 'allocations of Lua' env LURN_EXHAUSTIVE=1 "$build/test/test_lua_memory"
 count 'Ctrl-C, the robot' env LURN_INTERRUPTS=200 LURN_ROBOT=200 BUILD="$build" packaging/test.sh \
   spec/bindings/interrupt_spec.lua spec/bindings/tampering_spec.lua

@@ -1,7 +1,7 @@
 # The targets people call: dependencies, tests, checks, installation.
 
 .PHONY: deps test spec run-tests check tidy sanitize sanitize-thread coverage demo bench bench-peers \
-        docs format endurance fuzz fuzzers \
+        docs format endurance fuzz fuzzers valgrind \
         install install-rock uninstall clean distclean help version
 
 # What `make demo` runs.
@@ -82,7 +82,7 @@ sanitize: ## all tests under ASan and UBSan, the C tests under TSan
 sanitize-thread: ## the C tests under TSan
 	@$(MAKE) BUILD=build/tsan SAN=thread ONLY=c run-tests
 
-endurance: all tests ## what takes many minutes: 100,000 errors in every callback, every allocation of Lua failing
+endurance: all tests ## what takes many minutes: a million training steps, 100,000 errors in every callback, each allocation failing
 	@BUILD='$(BUILD)' packaging/endurance.sh
 
 # SECONDS or RUNS (inputs) end each target's run; none of the shell's own SECONDS.
@@ -104,6 +104,11 @@ $(FUZZERS): $(BUILD)/test/fuzz_%: $$(call fuzz_objects,$$*) $(LIB_A)
 	$(call say,LD,$@)
 	$(Q)$(link) -fsanitize=fuzzer -o $@ $(call fuzz_objects,$*) $(LIB_A) $(LIBS)
 -include $(FUZZ_OBJ:%.o=%.d)
+
+valgrind: ## C tests and specs under valgrind (packaging/valgrind.sh names them)
+	@packaging/deps.sh build edit scripts test check
+	@$(MAKE) all tests
+	@BUILD='$(BUILD)' packaging/valgrind.sh $(ONLY)
 
 coverage: ## line and branch coverage of every engine file under the tests
 	@packaging/deps.sh build edit scripts test
