@@ -254,4 +254,54 @@ function init.orthogonal_(t, gain)
   end)
 end
 
+-- ---- Recurrent ----
+
+-- Where in the biases of a kind of layer or cell the gate stands that keeps the memory (f of LSTM, z of GRU), and the
+-- one that writes it; `gates` is how many there are.
+local memory_gates = {
+  LSTM = { gates = 4, keep = 2, write = 1 },
+  GRU = { gates = 3, keep = 2 },
+}
+
+-- Raises unless `layer` is a layer or cell with such gates and a bias.
+local function memory_of(layer)
+  local is_module = type(layer) == "table" and layer.is_lurn_module and not rawget(layer, "is_lurn_module")
+  local found = is_module and layer.kind and memory_gates[(layer.kind:gsub("Cell$", ""))]
+  if not found or layer.gates ~= found.gates then
+    core.raise(("nn.init.chrono_: the argument is %s; expected an LSTM or GRU layer or cell"):format(
+      is_module and "a module of class " .. getmetatable(layer).__name or check.describe(layer)))
+  end
+  if not layer.bias then core.raise "nn.init.chrono_: the layer has no bias; expected bias = true" end
+  return found
+end
+
+---Biases with which the units of an LSTM or GRU remember for times of different length, up to about `max_time` steps:
+---the bias of the gate that keeps, sigmoid(b) = 1 - 1/(u + 1), is b = log u with u uniform on [1, max_time - 1], and
+---that of an LSTM's input gate is -b. For layers and cells; all layers and directions of one get the same range.
+---Tallec, Ollivier: Can recurrent neural networks warp time? ICLR 2018, eq. 15 and 16.
+---@param layer lurn.nn.LSTM|lurn.nn.GRU|lurn.nn.LSTMCell|lurn.nn.GRUCell
+---@param max_time number at least 2: the longest dependence that is expected, in steps
+---@return lurn.nn.Module layer
+function init.chrono_(layer, max_time)
+  local memory = memory_of(layer)
+  check.number("nn.init.chrono_", "max_time", max_time)
+  if not (max_time >= 2 and max_time < math.huge) then
+    core.raise(("nn.init.chrono_: max_time is %s; expected a number of at least 2"):format(max_time))
+  end
+  local hidden = layer.hidden_size
+  local function part(bias, gate) return bias:narrow(1, (gate - 1) * hidden + 1, hidden) end
+  core.no_grad(function()
+    for name, bias in layer:named_parameters { recurse = false } do
+      if name:find "^bias_ih" then
+        local keep = part(bias, memory.keep):uniform_(1, max_time - 1):log_()
+        if memory.write then part(bias, memory.write):copy_(-keep) end
+      elseif name:find "^bias_hh" then
+        part(bias, memory.keep):fill_(0)
+        if memory.write then part(bias, memory.write):fill_(0) end
+      end
+    end
+  end)
+  return layer
+end
+
 return init

@@ -67,6 +67,73 @@ describe("initialisers", function()
     assert.is_true(distance(a, b) > 0.01)
   end)
 
+  describe("chrono_", function()
+    -- The parts of a bias of n parts, as lists.
+    local function parts(bias, n)
+      local list = {}
+      for i, part in ipairs(bias:detach():chunk(n)) do list[i] = part:totable() end
+      return list
+    end
+
+    it("sets the biases of LSTM and GRU by times up to the longest", function()
+      local hidden, longest = 500, 200
+      for _, made in ipairs { nn.LSTM(3, hidden, { num_layers = 2, bidirectional = true }), nn.GRU(3, hidden),
+        nn.LSTMCell(3, hidden), nn.GRUCell(3, hidden) } do
+        local before = {}
+        for name, p in made:named_parameters() do before[name] = p:detach():clone() end
+        assert.equal(made, init.chrono_(made, longest))
+        local n, biases = made.gates, 0
+        for name, p in made:named_parameters() do
+          if name:find "^weight" then
+            assert.is_true(p:equal(before[name]), name)
+          else
+            biases = biases + 1
+            local now, old = parts(p, n), parts(before[name], n)
+            for gate = 1, n do
+              local is_set = gate == 2 or (gate == 1 and n == 4)
+              if not is_set then assert.same(old[gate], now[gate]) end
+            end
+            if name:find "^bias_hh" then
+              assert.same(0, p:detach():narrow(1, hidden + 1, hidden):abs():max():item())
+            else
+              local times = p:detach():narrow(1, hidden + 1, hidden):exp()
+              assert.is_true(times:min():item() >= 0.999 and times:max():item() <= longest - 0.99, name)
+              assert.is_near(longest / 2, times:mean():item(), longest / 20)
+            end
+            if n == 4 then
+              for i = 1, hidden do assert.equal(0, now[1][i] + (name:find "^bias_ih" and now[2][i] or 0)) end
+            end
+          end
+        end
+        assert.is_true(biases >= 2)
+      end
+    end)
+
+    it("keeps what the unit holds for about that long", function()
+      local layer = init.chrono_(nn.LSTM(1, 8), 2) -- all times are 1: f = i = 1/2
+      lurn.no_grad(function()
+        layer.weight_ih_l0:zero_()
+        layer.weight_hh_l0:zero_()
+      end)
+      local recordings = {}
+      layer(lurn.zeros(1, 1, 1), nil, { record = recordings })
+      assert.same({ 0.5, 0.5 }, { recordings[1].gates:get(1, 1, 1), recordings[1].gates:get(1, 1, 9) })
+    end)
+
+    it("refuses what has no such gates", function()
+      fails("nn.init.chrono_: the argument is a module of class RNN; expected an LSTM or GRU layer or cell",
+        init.chrono_, nn.RNN(2, 3), 10)
+      fails("nn.init.chrono_: the argument is a tensor; expected an LSTM", init.chrono_, lurn.ones(2), 10)
+      fails("nn.init.chrono_: the argument is the class GRU; expected an LSTM", init.chrono_, nn.GRU, 10)
+      fails("nn.init.chrono_: the layer has no bias; expected bias = true", init.chrono_,
+        nn.LSTM(2, 3, { bias = false }), 10)
+      fails("nn.init.chrono_: max_time is nil; expected a number", init.chrono_, nn.GRU(2, 3))
+      for _, time in ipairs { 1.9, 0 / 0, math.huge } do
+        fails("expected a number of at least 2", init.chrono_, nn.GRU(2, 3), time)
+      end
+    end)
+  end)
+
   it("check their arguments", function()
     fails("nn.init.uniform_: the argument is a table; expected a tensor", init.uniform_, {})
     fails("nn.init.constant_: value is nil; expected a number", init.constant_, lurn.empty(2))
