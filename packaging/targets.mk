@@ -1,7 +1,7 @@
 # The targets people call: dependencies, tests, checks, installation.
 
 .PHONY: deps test spec run-tests check tidy sanitize sanitize-thread coverage demo bench bench-peers \
-        docs format endurance fuzz fuzzers valgrind \
+        docs format endurance fuzz fuzzers valgrind acceptance \
         install install-rock uninstall clean distclean help version
 
 # What `make demo` runs.
@@ -18,6 +18,9 @@ test: ## install what the tests need, build, run the C tests and the specs
 spec: test ## the same as test
 run-tests: all tests
 	@BUILD='$(BUILD)' packaging/test.sh $(ONLY)
+
+acceptance: all ## train on the published tasks of recurrent networks: [ONLY=reber] [FULL=1]; docs/acceptance.md
+	@$(LURN) spec/acceptance/run.lua $(if $(FULL),--full) $(ONLY)
 
 demo: ## install what the demo needs, build, train a small language model before your eyes
 	@packaging/deps.sh build scripts demo
