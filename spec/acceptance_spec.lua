@@ -83,9 +83,13 @@ describe("acceptance:", function()
     end)
 
     it("is learned by an LSTM", function()
-      local recipe = net.with(reber.recipe, { steps = 900, forget_bias = 1 })
-      local perfect = reber.run(500, recipe)
-      assert.is_true(perfect >= 240, perfect .. " of 256") -- who does not remember the second symbol: half at best
+      local learned = 0
+      for seed = 1, 3 do
+        local recipe = net.with(reber.recipe, { steps = 900, lr = 2e-2, forget_bias = 1, seed = seed })
+        -- Who does not remember the second symbol has about half of them.
+        if reber.run(500, recipe) >= 240 then learned = learned + 1 end
+      end
+      assert.is_true(learned >= 2, learned .. " of 3 seeds")
     end)
   end)
 
