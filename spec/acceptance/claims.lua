@@ -106,7 +106,7 @@ local function copy_claim(setting, T, published, changes, more)
   })
 end
 
-copy_claim("GRU 96, chrono, T = 100", 100, "-", { hidden = 96, lr = 5e-3, max_time = 100 }, { share = 0.5 })
+copy_claim("GRU 96, chrono, T = 100", 100, "-", { hidden = 96, max_time = 100 }, { share = 0.5 })
 copy_claim("LSTM 64, chrono, T = 100", 100, "-", { kind = "LSTM", max_time = 100, steps = 4000 })
 copy_claim("RNN 64, T = 100", 100, "-", { kind = "RNN", steps = 4000 })
 copy_claim("LSTM 64, T = 500", 500, "-", { kind = "LSTM", steps = 2000 }, { full = true })
