@@ -1,7 +1,7 @@
 /* L1: gate arithmetic of recurrent cells, one time step at a time.
  *
  * n rows (sequences of the batch) of h units; all rows are contiguous, (n, h) unless told otherwise, and may start at any row
- * of a larger array, so that callers can split rows over threads.  A row's bits do not depend on n or on its neighbours.
+ * of a larger array, so that callers can split rows over threads.  Rows of gradients of sums lie `stride` elements apart.  A row's bits do not depend on n or on its neighbours.
  * void * stands for the table's element type.  Arrays must not overlap unless told otherwise; sizes may be 0.
  *
  * s is the logistic sigmoid, . the elementwise product.  Pre-activations come as sums without bias: the matrix products of
@@ -18,8 +18,8 @@ typedef struct lurn__cells {
   /* RNN:  hidden = f(sums + bias).  hidden may be sums.  bias (h). */
   void (*rnn_forward)(lurn__nonlinearity f, int64_t n, int64_t h, const void *sums, const void *bias, void *hidden);
   /*       dsums = dhidden . f'(sums), written with hidden: 1 - hidden^2, hidden > 0, or hidden (1 - hidden). */
-  void (*rnn_backward)(lurn__nonlinearity f, int64_t n, int64_t h, const void *hidden, const void *dhidden,
-                       void *dsums);
+  void (*rnn_backward)(lurn__nonlinearity f, int64_t n, int64_t h, const void *hidden, const void *dhidden, void *dsums,
+                       int64_t stride);
 
   /* LSTM (PyTorch's formulas and order of gates):
    *   i, f, o = s(...)   g = tanh(...)   cell = f . cell_before + i . g   hidden = o . tanh(cell)
@@ -30,7 +30,7 @@ typedef struct lurn__cells {
    *   di = D . g . i (1 - i)   df = D . cell_before . f (1 - f)   dg = D . i . (1 - g^2)   do = dhidden . tanh(cell) . o (1 - o)
    * gates activated, dgates (n, 4h).  dcell: from the later step on entry; D . f, for the earlier step, on return. */
   void (*lstm_backward)(int64_t n, int64_t h, const void *gates, const void *cell_before, const void *cell,
-                        const void *dhidden, void *dcell, void *dcell_total, void *dgates);
+                        const void *dhidden, void *dcell, void *dcell_total, void *dgates, int64_t stride);
 
   /* LSTM with peepholes (Gers et al. 2002), with coupled input and forget gates (Greff et al. 2017), or with both:
    *   i, f = s(... + w . cell_before)   g = tanh(...)   cell = f . cell_before + i . g
@@ -45,7 +45,7 @@ typedef struct lurn__cells {
    * Otherwise as lstm_backward. */
   void (*lstm_variant_backward)(bool coupled, int64_t n, int64_t h, const void *gates, const void *peepholes,
                                 const void *cell_before, const void *cell, const void *dhidden, void *dcell,
-                                void *dcell_total, void *dgates, void *hidden);
+                                void *dcell_total, void *dgates, int64_t stride, void *hidden);
 
   /* GRU (PyTorch's: the reset gate applies after the product):
    *   r, z = s(...)   new = tanh(gates_n + r . recurrent)   hidden = (1 - z) . new + z . hidden_before
@@ -58,7 +58,7 @@ typedef struct lurn__cells {
    * gates activated, dgates (n, 3h) of r z n; drecurrent = dn . r.  dhidden: the total gradient on entry; dhidden . z, the
    * direct part of the former hidden state's gradient, on return. */
   void (*gru_backward)(int64_t n, int64_t h, const void *gates, const void *recurrent, const void *hidden_before,
-                       void *dhidden, void *dgates, void *drecurrent);
+                       void *dhidden, void *dgates, int64_t stride, void *drecurrent, int64_t recurrent_stride);
 
   /* total (h) += the sum of n rows that lie stride elements apart, added in ascending order. */
   void (*add_rows)(int64_t n, int64_t h, const void *rows, int64_t stride, void *total);

@@ -6,7 +6,8 @@ static void step_forward(const lurn__cells *cells, const lurn__step *s) {
 }
 
 static void step_backward(const lurn__cells *cells, const lurn__step *s) {
-  cells->gru_backward(s->n, s->h, s->gates, s->recurrent, s->hidden_before, s->dhidden, s->dgates, s->drecurrent);
+  cells->gru_backward(s->n, s->h, s->gates, s->recurrent, s->hidden_before, s->dhidden, s->dgates, s->dgates_stride,
+                      s->drecurrent, s->drecurrent_stride);
 }
 
 static const lurn__cell cell = {

@@ -6,7 +6,8 @@ static void step_forward(const lurn__cells *cells, const lurn__step *s) {
 }
 
 static void step_backward(const lurn__cells *cells, const lurn__step *s) {
-  cells->lstm_backward(s->n, s->h, s->gates, s->cell_before, s->cell, s->dhidden, s->dcell, s->dcell_total, s->dgates);
+  cells->lstm_backward(s->n, s->h, s->gates, s->cell_before, s->cell, s->dhidden, s->dcell, s->dcell_total, s->dgates,
+                       s->dgates_stride);
 }
 
 static void step_variant_forward(const lurn__cells *cells, const lurn__step *s) {
@@ -15,7 +16,7 @@ static void step_variant_forward(const lurn__cells *cells, const lurn__step *s) 
 
 static void step_variant_backward(const lurn__cells *cells, const lurn__step *s) {
   cells->lstm_variant_backward(false, s->n, s->h, s->gates, s->peepholes, s->cell_before, s->cell, s->dhidden, s->dcell,
-                               s->dcell_total, s->dgates, s->hidden);
+                               s->dcell_total, s->dgates, s->dgates_stride, s->hidden);
 }
 
 static void step_coupled_forward(const lurn__cells *cells, const lurn__step *s) {
@@ -24,7 +25,7 @@ static void step_coupled_forward(const lurn__cells *cells, const lurn__step *s) 
 
 static void step_coupled_backward(const lurn__cells *cells, const lurn__step *s) {
   cells->lstm_variant_backward(true, s->n, s->h, s->gates, s->peepholes, s->cell_before, s->cell, s->dhidden, s->dcell,
-                               s->dcell_total, s->dgates, s->hidden);
+                               s->dcell_total, s->dgates, s->dgates_stride, s->hidden);
 }
 
 static const lurn__cell plain = {

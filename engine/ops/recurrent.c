@@ -41,6 +41,8 @@ void lurn__sequence_init(lurn__sequence *s, lurn_ctx *ctx, const lurn__layer *la
                         .reverse = layer->reverse};
   s->split = layer->cell->has_recurrent ? s->rows - hidden : s->rows;
   s->chunk = chunk_steps(s);
+  s->dgates_stride = lurn__gemm_stride(s->rows, (size_t)s->width);
+  s->drecurrent_stride = lurn__gemm_stride(s->H, (size_t)s->width);
 }
 
 bool lurn__next_run(const lurn__sequence *s, int64_t t, int64_t last, int64_t *from, int64_t *to) {
@@ -104,8 +106,8 @@ static void step_task(void *arg, int64_t task, int thread) {
   part.dhidden = moved(part.dhidden, state);
   part.dcell = moved(part.dcell, state);
   part.dcell_total = moved(part.dcell_total, state);
-  part.dgates = moved(part.dgates, gates);
-  part.drecurrent = moved(part.drecurrent, state);
+  part.dgates = moved(part.dgates, first * part.dgates_stride * s->width);
+  part.drecurrent = moved(part.drecurrent, first * part.drecurrent_stride * s->width);
   if (part.n > 0) all->fn(s->cells, &part);
 }
 
@@ -162,13 +164,13 @@ size_t lurn__weight_scratch(const lurn__sequence *s, const lurn__weight *w, int6
 }
 
 void lurn__weight_multiply(const lurn__sequence *s, const lurn__weight *w, int64_t m, const void *a, int64_t lda,
-                           int64_t first, int64_t last, void *c, int64_t ldc, bool accumulate, void *scratch) {
+                           int64_t first, int64_t last, void *c, int64_t ldc, int mode, void *scratch) {
   lurn__matrix left = {a, lda, 1};
   if (!w->once) {
-    s->gemm->run_packed(m, w->n, w->k, left, w->kept ? w->kept : w->packed, first, last, c, ldc, accumulate, scratch);
+    s->gemm->run_packed(m, w->n, w->k, left, w->kept ? w->kept : w->packed, first, last, c, ldc, mode, scratch);
   } else {
     lurn__matrix b = {(const char *)w->b.data + first * w->b.col * s->width, w->b.row, w->b.col};
-    s->gemm->run(m, last - first, w->k, left, b, (char *)c + first * s->width, ldc, accumulate, scratch);
+    s->gemm->run(m, last - first, w->k, left, b, (char *)c + first * s->width, ldc, mode, scratch);
   }
 }
 
@@ -180,12 +182,12 @@ typedef struct product {
   int64_t lda;
   void *c;
   int64_t ldc;
-  bool accumulate;
+  int mode;
 } product;
 
 static void run_columns(const product *p, int64_t first, int64_t last, int thread) {
   char *scratch = p->team->scratch + (size_t)thread * p->team->scratch_bytes;
-  lurn__weight_multiply(p->team->s, p->w, p->m, p->a, p->lda, first, last, p->c, p->ldc, p->accumulate, scratch);
+  lurn__weight_multiply(p->team->s, p->w, p->m, p->a, p->lda, first, last, p->c, p->ldc, p->mode, scratch);
 }
 
 typedef struct shared_product {
@@ -211,8 +213,8 @@ static void product_task(void *arg, int64_t task, int thread) {
 }
 
 void lurn__weight_product(const lurn__team *team, int thread, const lurn__weight *w, int64_t m, const void *a,
-                          int64_t lda, void *c, int64_t ldc, bool accumulate) {
-  product p = {team, w, m, a, lda, c, ldc, accumulate};
+                          int64_t lda, void *c, int64_t ldc, int mode) {
+  product p = {team, w, m, a, lda, c, ldc, mode};
   if (!team->by_step) {
     run_columns(&p, 0, w->n, thread);
     return;

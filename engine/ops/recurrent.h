@@ -25,6 +25,7 @@ typedef struct lurn__step {
   void *hidden,
       *cell; /* hidden, and dhidden, before a projection; the former hidden state, after it, is not for the cell */
   void *dhidden, *dcell, *dcell_total, *dgates, *drecurrent; /* backward only */
+  int64_t dgates_stride, drecurrent_stride;                  /* elements from row to row */
 } lurn__step;
 
 typedef void lurn__step_fn(const lurn__cells *cells, const lurn__step *step);
@@ -106,6 +107,7 @@ typedef struct lurn__sequence {
   int64_t rows;  /* of the weights: gates * H */
   int64_t split; /* rows of w_hh whose product adds to the input's; H less than rows where has_recurrent */
   int64_t chunk; /* steps taken together */
+  int64_t dgates_stride, drecurrent_stride; /* elements between rows of the gradients of the sums, good for products */
   bool reverse;
   const int64_t *lengths; /* (N) or NULL */
 } lurn__sequence;
@@ -183,12 +185,16 @@ void lurn__weight_pack(const lurn__sequence *s, const lurn__weight *w);
 int64_t lurn__weight_keep(const lurn__sequence *s, lurn__weight *w, lurn__storage *storage);
 /* Bytes of scratch per thread for products of m rows with w. */
 size_t lurn__weight_scratch(const lurn__sequence *s, const lurn__weight *w, int64_t m);
-/* C (m, n) = or += A (m, k; row-major, row stride lda) . w, its columns first..last. */
+/* C (m, n) = or += A (m, k; row-major, row stride lda) . w, its columns first..last; mode as in kernels/gemm.h. */
 void lurn__weight_multiply(const lurn__sequence *s, const lurn__weight *w, int64_t m, const void *a, int64_t lda,
-                           int64_t first, int64_t last, void *c, int64_t ldc, bool accumulate, void *scratch);
+                           int64_t first, int64_t last, void *c, int64_t ldc, int mode, void *scratch);
+/* The mode of the products of the i-th step: each goes through the weights the other way round. */
+static inline int lurn__step_mode(int64_t i, bool accumulate) {
+  return (accumulate ? LURN__GEMM_ACCUMULATE : 0) | (i % 2 ? LURN__GEMM_BACKWARDS : 0);
+}
 /* The same for all columns, by this thread, or by all when by_step. */
 void lurn__weight_product(const lurn__team *team, int thread, const lurn__weight *w, int64_t m, const void *a,
-                          int64_t lda, void *c, int64_t ldc, bool accumulate);
+                          int64_t lda, void *c, int64_t ldc, int mode);
 
 /* The cell's arithmetic for a step, by this thread, or by all when by_step. */
 void lurn__run_step(const lurn__team *team, lurn__step_fn *fn, const lurn__step *step);

@@ -17,6 +17,8 @@ static void fill_step(const lurn__backward *r, int64_t i, int64_t from, int64_t 
   const lurn__sequence *s = &r->s;
   int64_t t = lurn__step_time(s, i);
   *step = (lurn__step){.f = s->f, .n = to - from, .h = s->H, .peepholes = r->peepholes};
+  step->dgates_stride = s->dgates_stride;
+  step->drecurrent_stride = s->drecurrent_stride;
   if (s->projected) {
     step->hidden = lurn__chunk_at(r, r->unprojected, s->H, t, from);
     step->dhidden = r->dunprojected + state_row(s, 0, from);
@@ -42,8 +44,7 @@ static void unproject(const lurn__backward *r, int thread, int64_t t, int64_t fr
   const lurn__sequence *s = &r->s;
   const char *dhidden = r->dhidden + hidden_row(s, 0, from);
   memcpy(lurn__chunk_at(r, r->projected, s->P, t, from), dhidden, (size_t)(n * s->P * s->width));
-  lurn__weight_product(&r->team, thread, &r->w_hr, n, dhidden, s->P, r->dunprojected + state_row(s, 0, from), s->H,
-                       false);
+  lurn__weight_product(&r->team, thread, &r->w_hr, n, dhidden, s->P, r->dunprojected + state_row(s, 0, from), s->H, 0);
 }
 
 /* The i-th step of rows from..to, all active. */
@@ -58,9 +59,11 @@ static void take_step(const lurn__backward *r, int thread, int64_t i, int64_t fr
   if (s->projected) unproject(r, thread, t, from, n);
   lurn__run_step(&r->team, s->cell->backward, &step);
   if (i == 0 && r->out.h0 == NULL) return;
-  lurn__weight_product(&r->team, thread, &r->w_hh, n, step.dgates, s->rows, dhidden, s->P, s->cell->has_recurrent);
+  lurn__weight_product(&r->team, thread, &r->w_hh, n, step.dgates, s->dgates_stride, dhidden, s->P,
+                       lurn__step_mode(i, s->cell->has_recurrent));
   if (s->cell->has_recurrent)
-    lurn__weight_product(&r->team, thread, &r->w_recurrent, n, step.drecurrent, s->H, dhidden, s->P, true);
+    lurn__weight_product(&r->team, thread, &r->w_recurrent, n, step.drecurrent, s->drecurrent_stride, dhidden, s->P,
+                         lurn__step_mode(i, true));
 }
 
 /* Inactive rows change nothing, and their state's gradient goes on as it is. */
@@ -125,20 +128,25 @@ static lurn_status wanted(lurn__grad_call *grad, int input, char **out) {
   return LURN_OK;
 }
 
+/* The same for what is written whole: see lurn__chunk_products. */
+static lurn_status wanted_unset(lurn__grad_call *grad, int input, char **out) {
+  const lurn__meta *meta = &grad->in[input];
+  if (!grad->need[input]) return LURN_OK;
+  LURN__TRY(lurn__tensor_new(grad->ctx, meta->dtype, &meta->shape, &grad->grad_in[input]));
+  *out = lurn__tensor_ptr(grad->grad_in[input]);
+  return LURN_OK;
+}
+
 static lurn_status make_gradients(lurn__grad_call *grad, const lurn__cell *cell, lurn__layer_gradients *out) {
-  if (grad->need[LURN__LAYER_X]) { /* every row of it is written */
-    const lurn__meta *x = &grad->in[LURN__LAYER_X];
-    LURN__TRY(lurn__tensor_new(grad->ctx, x->dtype, &x->shape, &grad->grad_in[LURN__LAYER_X]));
-    out->x = lurn__tensor_ptr(grad->grad_in[LURN__LAYER_X]);
-  }
-  LURN__TRY(wanted(grad, LURN__LAYER_W_IH, &out->w_ih));
-  LURN__TRY(wanted(grad, LURN__LAYER_W_HH, &out->w_hh));
+  LURN__TRY(wanted_unset(grad, LURN__LAYER_X, &out->x));
+  LURN__TRY(wanted_unset(grad, LURN__LAYER_W_IH, &out->w_ih));
+  LURN__TRY(wanted_unset(grad, LURN__LAYER_W_HH, &out->w_hh));
   LURN__TRY(wanted(grad, LURN__LAYER_B_IH, &out->b_ih));
   LURN__TRY(wanted(grad, LURN__LAYER_B_HH, &out->b_hh));
   LURN__TRY(wanted(grad, LURN__LAYER_H0, &out->h0));
   if (!cell->has_cell) return LURN_OK;
   LURN__TRY(wanted(grad, LURN__LAYER_C0, &out->c0));
-  LURN__TRY(wanted(grad, LURN__LAYER_W_HR, &out->w_hr));
+  LURN__TRY(wanted_unset(grad, LURN__LAYER_W_HR, &out->w_hr));
   for (int k = 0; k < LURN__PEEPHOLES; k++) LURN__TRY(wanted(grad, LURN__LAYER_W_CI + k, &out->peephole[k]));
   return LURN_OK;
 }
@@ -243,6 +251,7 @@ static void run_chunks(lurn__backward *r) {
     r->count = s->T - r->start < s->chunk ? s->T - r->start : s->chunk;
     run_chunk(r);
   }
+  lurn__chunks_end(r);
 }
 
 lurn_status lurn__layer_backward(lurn__grad_call *grad, const lurn__layer *layer) {

@@ -17,6 +17,8 @@ typedef struct lurn__outer_product {
   const char *b;  /* (n, columns) */
   char *packed;   /* room for b of any chunk */
   char *dw;       /* NULL: not wanted */
+  int mode;       /* of the chunk at hand: the first sets dw */
+  bool begun;     /* dw holds something */
   bool recurrent; /* the gradients of w_hh, which differ from those of w_ih where has_recurrent */
 } lurn__outer_product;
 
@@ -34,7 +36,7 @@ typedef struct lurn__backward {
   char *dhidden, *dcell;             /* (N, P), (N, H): of the state after the step at hand, then of the one before */
   char *dunprojected;                /* (N, H): of the hidden state before its projection */
   char *projected, *unprojected;     /* (chunk, N, P), (chunk, N, H): gradients after, states before the projection */
-  char *dgates, *drecurrent;         /* (chunk, N, rows), (chunk, N, H): of the sums */
+  char *dgates, *drecurrent;         /* (chunk, N, rows), (chunk, N, H), strided: of the sums */
   char *dhidden_total, *dcell_total; /* (T, N, P), (T, N, H): for a recording, or NULL */
   int64_t start, count;              /* steps of the chunk at hand */
   lurn__outer_product outer[LURN__OUTERS]; /* with x, with the former hidden states, with the initial one */
@@ -49,10 +51,10 @@ static inline char *lurn__chunk_at(const lurn__backward *r, char *data, int64_t 
 }
 /* The gradients of the gates' sums. */
 static inline char *lurn__dgates_at(const lurn__backward *r, int64_t t, int64_t row) {
-  return lurn__chunk_at(r, r->dgates, r->s.rows, t, row);
+  return lurn__chunk_at(r, r->dgates, r->s.dgates_stride, t, row);
 }
 static inline char *lurn__drecurrent_at(const lurn__backward *r, int64_t t, int64_t row) {
-  return lurn__chunk_at(r, r->drecurrent, r->s.H, t, row);
+  return lurn__chunk_at(r, r->drecurrent, r->s.drecurrent_stride, t, row);
 }
 
 /* Memory for lurn__chunk_prepare and _products, from temps. */
@@ -61,7 +63,9 @@ lurn_status lurn__chunk_allocate(lurn__backward *r, lurn__temps *temps);
 void lurn__chunk_begin(lurn__backward *r);
 int64_t lurn__chunk_tasks(const lurn__backward *r);
 void lurn__chunk_prepare(const lurn__backward *r, int64_t task);
-/* Adds the chunk to the gradients, over all threads. */
+/* Sets the gradients to what the chunk gives, or adds it if it is not the first, over all threads. */
 void lurn__chunk_products(lurn__backward *r);
+/* After the last chunk: gradients of weights to which none gave anything are zero. */
+void lurn__chunks_end(lurn__backward *r);
 
 #endif

@@ -111,7 +111,7 @@ static char *gates_at(const forward_run *r, int64_t t, int64_t t_low, int64_t ro
 /* gates = x . w_ih^T for some rows from x and from gates on. */
 static void multiply_input(const forward_run *r, int thread, int64_t rows, int64_t x_row, char *gates) {
   const lurn__sequence *s = &r->s;
-  lurn__weight_product(&r->team, thread, &r->w_ih, rows, r->x + x_row * s->D * s->width, s->D, gates, s->rows, false);
+  lurn__weight_product(&r->team, thread, &r->w_ih, rows, r->x + x_row * s->D * s->width, s->D, gates, s->rows, 0);
 }
 
 /* The input's part of `count` steps from the i-th, rows first..last. */
@@ -142,14 +142,17 @@ static void take_step(const forward_run *r, int thread, int64_t i, int64_t low, 
     step.cell_before = lurn__track_before(s, &r->cell, i, from);
   }
   bool zero = i == 0 && r->h0 == NULL;
-  if (!zero) lurn__weight_product(&r->team, thread, &r->w_hh, n, before, s->P, step.gates, s->rows, true);
+  if (!zero)
+    lurn__weight_product(&r->team, thread, &r->w_hh, n, before, s->P, step.gates, s->rows, lurn__step_mode(i, true));
   if (s->cell->has_recurrent) {
     step.recurrent = lurn__track_at(s, &r->recurrent, t, from);
     if (zero) memset(step.recurrent, 0, (size_t)(n * s->H * s->width));
-    else lurn__weight_product(&r->team, thread, &r->w_recurrent, n, before, s->P, step.recurrent, s->H, false);
+    else
+      lurn__weight_product(&r->team, thread, &r->w_recurrent, n, before, s->P, step.recurrent, s->H,
+                           lurn__step_mode(i, false));
   }
   lurn__run_step(&r->team, s->cell->forward, &step);
-  if (s->projected) lurn__weight_product(&r->team, thread, &r->w_hr, n, step.hidden, s->H, hidden, s->P, false);
+  if (s->projected) lurn__weight_product(&r->team, thread, &r->w_hr, n, step.hidden, s->H, hidden, s->P, 0);
 }
 
 /* Rows of a track stay as they were. */

@@ -1,4 +1,6 @@
 /* Gradients of input, weights and biases from those of the gates' sums, chunk by chunk. */
+#include <string.h>
+
 #include "core/threads.h"
 #include "ops/recurrent_backward.h"
 
@@ -26,12 +28,14 @@ lurn_status lurn__chunk_allocate(lurn__backward *r, lurn__temps *temps) {
       {&projection->packed, projection->dw ? g->packed_size(rows, s->H) * s->width : 0},
       {&r->projected, s->projected ? rows * s->P * s->width : 0},
       {&r->unprojected, s->projected ? rows * s->H * s->width : 0},
-      {&r->dgates, rows * s->rows * s->width},
-      {&r->drecurrent, s->cell->has_recurrent ? rows * s->H * s->width : 0},
+      {&r->dgates, rows * s->dgates_stride * s->width},
+      {&r->drecurrent, s->cell->has_recurrent ? rows * s->drecurrent_stride * s->width : 0},
       {&r->team.scratch, (int64_t)r->team.scratch_bytes * s->ctx->num_threads},
   };
   return lurn__workspace(s->ctx, temps, wants, sizeof wants / sizeof wants[0]);
 }
+
+static int mode_of(const lurn__outer_product *outer) { return outer->begun ? LURN__GEMM_ACCUMULATE : 0; }
 
 /* The former states of all steps lie together but that of the sequence's first step, which is by itself. */
 void lurn__chunk_begin(lurn__backward *r) {
@@ -52,6 +56,11 @@ void lurn__chunk_begin(lurn__backward *r) {
   first->b = r->hidden.initial;
   r->projection.n = chunk_rows(r);
   r->projection.b = r->unprojected;
+  input->mode = mode_of(input);
+  hidden->mode = mode_of(hidden);
+  first->begun = hidden->begun || hidden->n > 0; /* they share dw */
+  first->mode = mode_of(first);
+  r->projection.mode = mode_of(&r->projection);
 }
 
 /* ---- Packing ----------------------------------------------------------------------------------------------- */
@@ -83,7 +92,7 @@ static void multiply_rows(const lurn__backward *r, const lurn__outer_product *ou
   const lurn__sequence *s = &r->s;
   char *dw = outer->dw + first * outer->columns * s->width;
   s->gemm->run_packed(last - first, outer->columns, outer->n, (lurn__matrix){d, 1, ldd}, outer->packed, 0,
-                      outer->columns, dw, outer->columns, true, scratch);
+                      outer->columns, dw, outer->columns, outer->mode, scratch);
 }
 
 /* Where rows first..last of the weights of the recurrent side part: below from dgates, from there on from drecurrent. */
@@ -95,10 +104,10 @@ static void outer_rows(const lurn__backward *r, const lurn__outer_product *outer
                        char *scratch) {
   const lurn__sequence *s = &r->s;
   int64_t middle = outer->recurrent ? parting(s, first, last) : last;
-  multiply_rows(r, outer, first, middle, lurn__dgates_at(r, outer->t, 0) + first * s->width, s->rows, scratch);
+  multiply_rows(r, outer, first, middle, lurn__dgates_at(r, outer->t, 0) + first * s->width, s->dgates_stride, scratch);
   if (middle < last)
-    multiply_rows(r, outer, middle, last, lurn__drecurrent_at(r, outer->t, 0) + (middle - s->split) * s->width, s->H,
-                  scratch);
+    multiply_rows(r, outer, middle, last, lurn__drecurrent_at(r, outer->t, 0) + (middle - s->split) * s->width,
+                  s->drecurrent_stride, scratch);
 }
 
 /* Sums over the chunk's rows. */
@@ -106,11 +115,11 @@ static void bias_rows(const lurn__backward *r, int64_t first, int64_t last) {
   const lurn__sequence *s = &r->s;
   int64_t n = chunk_rows(r), middle = parting(s, first, last);
   const char *dgates = r->dgates + first * s->width;
-  if (r->out.b_ih) s->cells->add_rows(n, last - first, dgates, s->rows, r->out.b_ih + first * s->width);
+  if (r->out.b_ih) s->cells->add_rows(n, last - first, dgates, s->dgates_stride, r->out.b_ih + first * s->width);
   if (r->out.b_hh == NULL) return;
-  s->cells->add_rows(n, middle - first, dgates, s->rows, r->out.b_hh + first * s->width);
+  s->cells->add_rows(n, middle - first, dgates, s->dgates_stride, r->out.b_hh + first * s->width);
   if (middle < last)
-    s->cells->add_rows(n, last - middle, r->drecurrent + (middle - s->split) * s->width, s->H,
+    s->cells->add_rows(n, last - middle, r->drecurrent + (middle - s->split) * s->width, s->drecurrent_stride,
                        r->out.b_hh + middle * s->width);
 }
 
@@ -119,8 +128,8 @@ static void peephole_rows(const lurn__backward *r, int64_t n, int64_t t, int64_t
                           char *dw) {
   const lurn__sequence *s = &r->s;
   int64_t column = first % s->H * s->width;
-  s->cells->add_products(n, last - first, lurn__dgates_at(r, t, 0) + first * s->width, s->rows, cells + column, s->H,
-                         dw + column);
+  s->cells->add_products(n, last - first, lurn__dgates_at(r, t, 0) + first * s->width, s->dgates_stride, cells + column,
+                         s->H, dw + column);
 }
 
 /* The output gate sees the cell of its own step, the others the former one's: see lurn__chunk_begin. */
@@ -151,8 +160,8 @@ static void projection_rows(const lurn__backward *r, int64_t first, int64_t last
 static void input_rows(const lurn__backward *r, int64_t first, int64_t last, char *scratch) {
   const lurn__sequence *s = &r->s;
   char *dx = r->out.x + (first_time(r) * s->N + first) * s->D * s->width;
-  lurn__weight_multiply(s, &r->w_ih, last - first, r->dgates + first * s->rows * s->width, s->rows, 0, s->D, dx, s->D,
-                        false, scratch);
+  lurn__weight_multiply(s, &r->w_ih, last - first, r->dgates + first * s->dgates_stride * s->width, s->dgates_stride, 0,
+                        s->D, dx, s->D, 0, scratch);
 }
 
 /* Everything that rows first..last of the gates' sums give. */
@@ -211,4 +220,19 @@ void lurn__chunk_products(lurn__backward *r) {
   for (int i = 0; i < BAND_KINDS; i++) count += b.kind[i].count;
   if (projection) lurn__parallel(r->s.ctx, r->team.threads, pack_projection, r);
   lurn__parallel(r->s.ctx, count, band_task, &b);
+  lurn__outer_product *outer = r->outer;
+  outer[LURN__OUTER_INPUT].begun |= outer[LURN__OUTER_INPUT].n > 0;
+  outer[LURN__OUTER_HIDDEN].begun |= outer[LURN__OUTER_HIDDEN].n > 0 || outer[LURN__OUTER_FIRST].n > 0;
+  r->projection.begun |= r->projection.n > 0;
+}
+
+static void clear_unless_begun(const lurn__outer_product *outer, int64_t rows, int64_t width) {
+  if (outer->dw && !outer->begun) memset(outer->dw, 0, (size_t)(rows * outer->columns * width));
+}
+
+void lurn__chunks_end(lurn__backward *r) {
+  const lurn__sequence *s = &r->s;
+  clear_unless_begun(&r->outer[LURN__OUTER_INPUT], s->rows, s->width);
+  clear_unless_begun(&r->outer[LURN__OUTER_HIDDEN], s->rows, s->width);
+  clear_unless_begun(&r->projection, s->P, s->width);
 }

@@ -6,7 +6,7 @@ static void step_forward(const lurn__cells *cells, const lurn__step *s) {
 }
 
 static void step_backward(const lurn__cells *cells, const lurn__step *s) {
-  cells->rnn_backward(s->f, s->n, s->h, s->hidden, s->dhidden, s->dgates);
+  cells->rnn_backward(s->f, s->n, s->h, s->hidden, s->dhidden, s->dgates, s->dgates_stride);
 }
 
 static const lurn__cell cell = {.gates = 1, .forward = step_forward, .backward = step_backward};

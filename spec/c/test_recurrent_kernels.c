@@ -79,7 +79,7 @@ static void check_rnn(kind t) {
     array sums = random_array(t), bias = random_array(t), hidden = random_array(t), dhidden = random_array(t),
           dsums = sums;
     t.cells->rnn_forward((lurn__nonlinearity)f, N, H, data(&sums), data(&bias), data(&hidden));
-    t.cells->rnn_backward((lurn__nonlinearity)f, N, H, data(&hidden), data(&dhidden), data(&dsums));
+    t.cells->rnn_backward((lurn__nonlinearity)f, N, H, data(&hidden), data(&dhidden), data(&dsums), H);
     for (int i = 0; i < N * H; i++) {
       double x = get(&sums, i) + get(&bias, i % H);
       CHECK_NEAR(get(&hidden, i), rnn_value(f, x), tolerance(t));
@@ -129,7 +129,7 @@ static void check_lstm(kind t) {
   array dhidden = random_array(t), dcell = random_array(t), dbefore = dcell, total = sums, dgates = sums;
   t.cells->lstm_forward(N, H, data(&gates), data(&bias), data(&before), data(&cell), data(&hidden));
   t.cells->lstm_backward(N, H, data(&gates), data(&before), data(&cell), data(&dhidden), data(&dbefore), data(&total),
-                         data(&dgates));
+                         data(&dgates), 4 * H);
   for (int i = 0; i < N * H; i++) {
     lstm_unit u = {.in[4] = get(&before, i)};
     int64_t first = i / H * 4 * H + i % H; /* of this unit's gates */
@@ -193,7 +193,7 @@ static void check_variant_of(kind t, bool coupled, bool peeping) {
   double slack = 8 * tolerance(t) + 1e-8; /* slopes of up to 9 on products of up to four gates */
   t.cells->lstm_variant_forward(coupled, N, H, data(&gates), data(&bias), w, data(&before), data(&cell), data(&hidden));
   t.cells->lstm_variant_backward(coupled, N, H, data(&gates), w, data(&before), data(&cell), data(&dhidden),
-                                 data(&dbefore), data(&total), data(&dgates), data(&again));
+                                 data(&dbefore), data(&total), data(&dgates), (4 - coupled) * H, data(&again));
   for (int i = 0; i < N * H; i++) {
     int first = coupled, place = (i / H * (4 - first) - first) * H + i % H; /* of gate 0, were there one */
     variant_unit u = unit_of(coupled, i, &sums, &bias, &before, peeping ? &peep : NULL);
@@ -229,9 +229,9 @@ static void check_plain_variant(kind t) {
   t.cells->lstm_variant_forward(false, N, H, data(&gates2), data(&bias), NULL, data(&before), data(&cell2),
                                 data(&hidden2));
   t.cells->lstm_backward(N, H, data(&gates), data(&before), data(&cell), data(&dhidden), data(&dcell), NULL,
-                         data(&dgates));
+                         data(&dgates), 4 * H);
   t.cells->lstm_variant_backward(false, N, H, data(&gates2), NULL, data(&before), data(&cell2), data(&dhidden),
-                                 data(&dcell2), NULL, data(&dgates2), NULL);
+                                 data(&dcell2), NULL, data(&dgates2), 4 * H, NULL);
   for (int i = 0; i < N * H; i++) {
     CHECK_NEAR(get(&hidden, i), get(&hidden2, i), tolerance(t));
     CHECK_NEAR(get(&dcell, i), get(&dcell2, i), 4 * tolerance(t));
@@ -269,8 +269,8 @@ static void check_gru(kind t) {
   array recurrent = random_array(t), recurrent_sums = recurrent, dhidden = random_array(t), dbefore = dhidden;
   array dgates = sums, drecurrent = sums;
   t.cells->gru_forward(N, H, data(&gates), data(&recurrent), data(&bias), data(&before), data(&hidden));
-  t.cells->gru_backward(N, H, data(&gates), data(&recurrent), data(&before), data(&dbefore), data(&dgates),
-                        data(&drecurrent));
+  t.cells->gru_backward(N, H, data(&gates), data(&recurrent), data(&before), data(&dbefore), data(&dgates), 3 * H,
+                        data(&drecurrent), H);
   for (int i = 0; i < N * H; i++) {
     gru_unit u = {.in[4] = get(&before, i)};
     int64_t first = i / H * 3 * H + i % H;
