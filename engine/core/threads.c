@@ -29,6 +29,7 @@ struct lurn__threads {
   lurn__task_fn *fn;
   void *arg;
   int64_t n_tasks;
+  uint64_t float_mode;
   atomic_uint_least64_t ticket; /* generation << 32 | tasks that nobody has taken */
   atomic_llong done;            /* tasks finished */
   pid_t owner;                  /* the process that has the workers: a child by fork has none */
@@ -48,6 +49,7 @@ static bool take_task(lurn__threads *pool, uint32_t generation, int64_t *task) {
 
 static void run_tasks(lurn__threads *pool, uint32_t generation, int thread) {
   for (int64_t task; take_task(pool, generation, &task);) {
+    if (thread > 0) lurn__set_float_mode(pool->float_mode);
     pool->fn(pool->arg, task, thread);
     atomic_fetch_add_explicit(&pool->done, 1, memory_order_release);
   }
@@ -145,8 +147,16 @@ static void wait_for_tasks(lurn__threads *pool, int64_t n_tasks) {
   }
 }
 
+void lurn__threads_check(lurn_ctx *ctx) {
+  if (ctx->threads != NULL && ctx->threads->owner != getpid()) lurn__threads_stop(ctx);
+}
+
 void lurn__parallel(lurn_ctx *ctx, int64_t n_tasks, lurn__task_fn *fn, void *arg) {
-  if (n_tasks > 1 && ctx->threads != NULL && ctx->threads->owner != getpid()) lurn__threads_stop(ctx);
+  if (n_tasks > 1) lurn__threads_check(ctx);
+  lurn__parallel_again(ctx, n_tasks, fn, arg);
+}
+
+void lurn__parallel_again(lurn_ctx *ctx, int64_t n_tasks, lurn__task_fn *fn, void *arg) {
   lurn__threads *pool = ctx->threads;
   if (n_tasks > 1 && ctx->num_threads > 1 && pool == NULL) pool = start(ctx);
   if (n_tasks <= 1 || n_tasks > UINT32_MAX || pool == NULL || pool->n_workers == 0) {
@@ -157,6 +167,7 @@ void lurn__parallel(lurn_ctx *ctx, int64_t n_tasks, lurn__task_fn *fn, void *arg
   pool->fn = fn;
   pool->arg = arg;
   pool->n_tasks = n_tasks;
+  pool->float_mode = lurn__float_mode();
   atomic_store_explicit(&pool->done, 0, memory_order_relaxed);
   atomic_store_explicit(&pool->ticket, (uint64_t)generation << 32 | (uint64_t)n_tasks, memory_order_release);
   announce(pool);

@@ -114,7 +114,7 @@ static void step_task(void *arg, int64_t task, int thread) {
 void lurn__run_step(const lurn__team *team, lurn__step_fn *fn, const lurn__step *step) {
   step_rows all = {team, fn, step};
   if (team->by_step && step->n * step->h > FEW_UNITS)
-    lurn__parallel(team->s->ctx, team->s->ctx->num_threads, step_task, &all);
+    lurn__parallel_again(team->s->ctx, team->s->ctx->num_threads, step_task, &all);
   else fn(team->s->cells, step);
 }
 
@@ -220,7 +220,7 @@ void lurn__weight_product(const lurn__team *team, int thread, const lurn__weight
     return;
   }
   shared_product shared = {.p = &p, .parts = team->s->ctx->num_threads};
-  lurn__parallel(team->s->ctx, shared.parts, product_task, &shared);
+  lurn__parallel_again(team->s->ctx, shared.parts, product_task, &shared);
 }
 
 /* ---- Memory ------------------------------------------------------------------------------------------------ */

@@ -1,6 +1,7 @@
 /* The recurrence of backward, and what prepares and ends it. */
 #include <string.h>
 
+#include "core/cpu.h"
 #include "core/threads.h"
 #include "ops/record.h"
 #include "ops/recurrent_backward.h"
@@ -242,6 +243,8 @@ static lurn_status recorded(lurn__grad_call *grad, const lurn__sequence *s, int6
 
 static void run_chunks(lurn__backward *r) {
   const lurn__sequence *s = &r->s;
+  uint64_t mode = lurn__flush_subnormals();
+  lurn__threads_check(s->ctx);
   if (r->out.x) lurn__weight_pack(s, &r->w_ih);
   lurn__weight_pack(s, &r->w_hh);
   lurn__weight_pack(s, &r->w_recurrent);
@@ -252,6 +255,7 @@ static void run_chunks(lurn__backward *r) {
     run_chunk(r);
   }
   lurn__chunks_end(r);
+  lurn__set_float_mode(mode);
 }
 
 lurn_status lurn__layer_backward(lurn__grad_call *grad, const lurn__layer *layer) {

@@ -1,6 +1,7 @@
 /* Forward of recurrent layers: checks, memory, and the walk through time. */
 #include <string.h>
 
+#include "core/cpu.h"
 #include "core/threads.h"
 #include "ops/product.h"
 #include "ops/record.h"
@@ -399,6 +400,14 @@ static lurn_status record(lurn__call *call, lurn_record *into, const keepsakes *
   return LURN_OK;
 }
 
+static void walk(forward_run *r, const lurn__layer *layer) {
+  uint64_t mode = lurn__flush_subnormals();
+  lurn__threads_check(r->s.ctx);
+  prepare(r, layer);
+  lurn__parallel(r->s.ctx, r->team.tasks, rows_task, r);
+  lurn__set_float_mode(mode);
+}
+
 lurn_status lurn__layer_forward(lurn__call *call, const lurn__layer *given) {
   lurn__layer layer = *given;
   keepsakes keep = {.hidden = NULL};
@@ -411,8 +420,7 @@ lurn_status lurn__layer_forward(lurn__call *call, const lurn__layer *given) {
   LURN__TRY(make_outputs(call, &layer, &r.s, &keep));
   LURN__TRY(allocate(call, &layer, &keep, &r));
   LURN__TRY(save_all(call, &layer, &keep));
-  prepare(&r, &layer);
-  lurn__parallel(call->ctx, r.team.tasks, rows_task, &r);
+  walk(&r, &layer);
   copy_last(&r, &r.hidden, call->out[1]);
   if (r.s.cell->has_cell) copy_last(&r, &r.cell, call->out[2]);
   return layer.record ? record(call, layer.record, &keep) : LURN_OK;

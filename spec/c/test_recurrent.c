@@ -408,6 +408,30 @@ TEST(any_number_of_threads_gives_the_same_bits) {
 
 /* ---- Records ----------------------------------------------------------------------------------------------- */
 
+/* Gradients too small for normal numbers count as zero within the op, and only there. */
+static void check_subnormals(int cell, int threads) {
+  lurn_ctx *ctx = context(threads, LURN_ISA_BEST);
+  bench b = new_bench(ctx, LURN_FLOAT32, (sizes){cell, 20, 24, 3, 40, true, true, false, false});
+  lurn_tensor *grad = NULL;
+  require_grads(&b);
+  if (!run(&b)) return;
+  CHECK(lurn_full(ctx, LURN_FLOAT32, 3, lurn_tensor_shape(b.out[Y]), 1e-40, &grad) == LURN_OK);
+  CHECK(lurn_backward(ctx, b.out[Y], grad, false) == LURN_OK);
+  for (int i = 0; i < LENGTHS; i++) {
+    const lurn_tensor *g = b.in[i] ? lurn_tensor_grad(b.in[i]) : NULL;
+    for (int64_t k = 0; g && k < lurn_tensor_numel(g); k++) CHECK(at(g, k) == 0);
+  }
+  volatile float small = 1e-38f, half = 0.5f;
+  CHECK(small * half > 0);
+  lurn_release(grad);
+  free_bench(&b);
+  lurn_ctx_free(ctx);
+}
+TEST(subnormals) {
+  for (int cell = 0; cell < CELLS; cell++)
+    if (cell != RNN_RELU) check_subnormals(cell, 1 + cell % 3);
+}
+
 static void check_record(int cell, bool lengths) {
   sizes z = {cell, 6, 4, 3, 5, true, true, lengths, false};
   lurn_ctx *ctx = context(1, LURN_ISA_BEST);
