@@ -101,7 +101,7 @@ static bool calls_agree(const layer *l) {
 /* ---- Values ------------------------------------------------------------------------------------------------ */
 
 static void compare(int threads, lurn_isa isa, lurn_dtype dtype) {
-  static const int64_t sizes[][3] = {{1, 1, 5}, {1, 1, 300}, {1, 3, 40}, {4, 2, 33}, {FEW, 1, 16}, {FEW + 1, 1, 16}};
+  static const int64_t sizes[][3] = {{1, 1, 5}, {1, 1, 300}, {1, 3, 40}, {4, 2, 33}, {FEW, 1, 16}, {FEW + 1, 1, 16}, {64, 4, 16}, {257, 1, 16}};
   lurn_ctx *ctx = context(threads, isa);
   for (int kind = 0; kind < LAYERS; kind++)
     for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
