@@ -9,7 +9,7 @@
 /* ---- Layers ------------------------------------------------------------------------------------------------ */
 
 enum { LSTM, GRU, RNN, PROJECTED, LINEAR, LAYERS }; /* PROJECTED: an LSTM with a projection as wide as it is */
-enum { FEW = 16, CALLS = 4 };                       /* rows that are few; calls: one notes, one packs, two read */
+enum { FEW = 16, KEPT_BY_LAYERS = 256, CALLS = 4 }; /* rows; calls: one notes, one packs, two read */
 
 typedef struct layer {
   lurn_ctx *ctx;
@@ -101,7 +101,8 @@ static bool calls_agree(const layer *l) {
 /* ---- Values ------------------------------------------------------------------------------------------------ */
 
 static void compare(int threads, lurn_isa isa, lurn_dtype dtype) {
-  static const int64_t sizes[][3] = {{1, 1, 5}, {1, 1, 300}, {1, 3, 40}, {4, 2, 33}, {FEW, 1, 16}, {FEW + 1, 1, 16}, {64, 4, 16}, {257, 1, 16}};
+  static const int64_t sizes[][3] = {{1, 1, 5},    {1, 1, 300},      {1, 3, 40},  {4, 2, 33},
+                                     {FEW, 1, 16}, {FEW + 1, 1, 16}, {64, 4, 16}, {257, 1, 16}};
   lurn_ctx *ctx = context(threads, isa);
   for (int kind = 0; kind < LAYERS; kind++)
     for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
@@ -320,7 +321,9 @@ static size_t left_by_calls(const layer *l) {
 TEST(only_what_pays_is_kept_and_a_write_drops_it) {
   lurn_ctx *ctx = context(1, LURN_ISA_BEST);
   for (int kind = 0; kind < LAYERS; kind++) {
-    layer l = new_layer(ctx, kind, LURN_FLOAT32, FEW, 1, 32), many = new_layer(ctx, kind, LURN_FLOAT32, 1, FEW + 1, 32);
+    const int64_t too_many = (kind == LINEAR ? FEW : KEPT_BY_LAYERS) + 1;
+    layer l = new_layer(ctx, kind, LURN_FLOAT32, FEW, 1, 32),
+          many = new_layer(ctx, kind, LURN_FLOAT32, 1, too_many, 32);
     size_t base = lurn_memory_live(ctx);
     CHECK_EQ(left_by_calls(&many), 0);
     CHECK(lurn_tensor_set_requires_grad(l.w_ih, true) == LURN_OK);
