@@ -157,6 +157,22 @@ describe("tensors as Lua values", function()
     assert.equal("this tensor was freed", message(function() return x[1] end))
   end)
 
+  it("tell whether they were freed", function()
+    local x = grid()
+    assert.is_false(lurn.is_freed(x))
+    local row = x[1]
+    x:free()
+    assert.is_true(lurn.is_freed(x))
+    assert.is_false(lurn.is_freed(row))
+    assert.same({ 1, 2, 3 }, row:totable())
+    x:free()
+    assert.is_true(lurn.is_freed(x))
+    for _, other in ipairs { false, 1, "x", {}, io.stdout, lurn.record() } do
+      assert.is_false(lurn.is_freed(other))
+    end
+    assert.is_false(lurn.is_freed(nil))
+  end)
+
   it("name the function when there is no memory for them", function()
     for _, name in ipairs { "zeros", "ones", "empty", "rand", "randn" } do
       assert.equal(name .. ": a tensor of shape (1099511627776, 1099511627776) is larger than memory can be",

@@ -162,3 +162,35 @@ it("LayerNormLSTM takes a forget bias", function()
   assert.equal(6, nn.LayerNormLSTMCell(2, 3, { forget_bias = 2 }).bias_ih:sum():item())
   fails("nn.LayerNormLSTM: forget_bias needs bias = true", nn.LayerNormLSTM, 2, 3, { forget_bias = 2, bias = false })
 end)
+
+describe("nn.LayerNormLSTMCell and nn.LayerNormGRUCell", function()
+  before_each(function() lurn.manual_seed(22) end)
+
+  for kind, class in pairs { LSTM = nn.LayerNormLSTMCell, GRU = nn.LayerNormGRUCell } do
+    it(("take one step of the equations of %s from a given state, with gradients"):format(kind), function()
+      local cell = shake(class(3, 4, { eps = 1e-3 }):to "float64")
+      local x, h, c = leaf(randn(2, 3)), leaf(randn(2, 4)), kind == "LSTM" and leaf(randn(2, 4)) or nil
+      local state, w = cell(x, { h = h, c = c }), { eps = 1e-3 }
+      for name, p in cell:named_parameters() do w[name] = p end
+      local next_h, next_c = by_hand[kind](w, x, h, c)
+      assert.is_true(distance(state.h, next_h) < EXACT)
+      if c then assert.is_true(distance(state.c, next_c) < EXACT) end
+      local leaves = cell:parameters()
+      table.move({ x, h, c }, 1, 3, #leaves + 1, leaves)
+      local function loss(a, b) return (a * 3):sin():sum() + (b and b:square():sum() or 0) end
+      local have, want = { lurn.grad(loss(state.h, state.c), leaves) }, { lurn.grad(loss(next_h, next_c), leaves) }
+      for i, grad in ipairs(have) do assert.is_true(distance(grad, want[i]) < 1e-11) end
+    end)
+  end
+
+  it("say what they are, and check what they get", function()
+    local cell = nn.LayerNormGRUCell(3, 4)
+    assert.equal("LayerNormGRUCell", getmetatable(cell).__name)
+    assert.same({ 12, 12 }, { cell.gain_ih:numel(), cell.gain_hh:numel() })
+    assert.is_nil(cell(lurn.randn(2, 3)).c)
+    fails("LayerNormGRUCell: input has shape (3); expected (N, 3)", cell, lurn.zeros(3))
+    fails("LayerNormGRUCell: input has 4 features; expected 3", cell, lurn.zeros(2, 4))
+    fails('nn.LayerNormGRUCell: there is no option "forget_bias"', nn.LayerNormGRUCell, 3, 4, { forget_bias = 1 })
+    fails("nn.LayerNormGRUCell: eps is -1; expected a positive number", nn.LayerNormGRUCell, 3, 4, { eps = -1 })
+  end)
+end)
