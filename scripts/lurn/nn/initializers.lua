@@ -257,16 +257,23 @@ end
 -- ---- Recurrent ----
 
 -- Where in the biases of a kind of layer or cell the gate stands that keeps the memory (f of LSTM, z of GRU), and the
--- one that writes it; `gates` is how many there are.
+-- one that writes it where it has weights of its own; `gates` is how many there are. Coupled, f is the first of three.
 local memory_gates = {
   LSTM = { gates = 4, keep = 2, write = 1 },
+  coupled = { gates = 3, keep = 1 },
   GRU = { gates = 3, keep = 2 },
 }
+
+-- The kind of a layer or cell among these; the layer-normalised ones have their biases after the normalisation.
+local function memory_kind(layer)
+  local kind = layer.kind and layer.kind:gsub("^LayerNorm", ""):gsub("Cell$", "")
+  return kind == "LSTM" and layer.coupled and "coupled" or kind
+end
 
 -- Raises unless `layer` is a layer or cell with such gates and a bias.
 local function memory_of(layer)
   local is_module = type(layer) == "table" and layer.is_lurn_module and not rawget(layer, "is_lurn_module")
-  local found = is_module and layer.kind and memory_gates[(layer.kind:gsub("Cell$", ""))]
+  local found = is_module and memory_gates[memory_kind(layer)]
   if not found or layer.gates ~= found.gates then
     core.raise(("nn.init.chrono_: the argument is %s; expected an LSTM or GRU layer or cell"):format(
       is_module and "a module of class " .. getmetatable(layer).__name or check.describe(layer)))
@@ -277,9 +284,10 @@ end
 
 ---Biases with which the units of an LSTM or GRU remember for times of different length, up to about `max_time` steps:
 ---the bias of the gate that keeps, sigmoid(b) = 1 - 1/(u + 1), is b = log u with u uniform on [1, max_time - 1], and
----that of an LSTM's input gate is -b. For layers and cells; all layers and directions of one get the same range.
+---that of an LSTM's input gate is -b, which is what coupled gates do by themselves. For layers and cells, also the
+---layer-normalised ones; all layers and directions of one get the same range.
 ---Tallec, Ollivier: Can recurrent neural networks warp time? ICLR 2018, eq. 15 and 16.
----@param layer lurn.nn.LSTM|lurn.nn.GRU|lurn.nn.LSTMCell|lurn.nn.GRUCell
+---@param layer lurn.nn.Module an LSTM or GRU, LayerNormLSTM or LayerNormGRU, or a cell of these
 ---@param max_time number at least 2: the longest dependence that is expected, in steps
 ---@return lurn.nn.Module layer
 function init.chrono_(layer, max_time)

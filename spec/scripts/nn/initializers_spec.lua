@@ -78,25 +78,29 @@ describe("initialisers", function()
     it("sets the biases of LSTM and GRU by times up to the longest", function()
       local hidden, longest = 500, 200
       for _, made in ipairs { nn.LSTM(3, hidden, { num_layers = 2, bidirectional = true }), nn.GRU(3, hidden),
-        nn.LSTMCell(3, hidden), nn.GRUCell(3, hidden) } do
+        nn.LSTMCell(3, hidden), nn.GRUCell(3, hidden), nn.LSTM(3, hidden, { coupled = true, bidirectional = true }),
+        nn.LSTMCell(3, hidden, { coupled = true, peephole = true }), nn.LSTM(3, hidden, { proj_size = 2 }),
+        nn.LayerNormLSTM(3, hidden), nn.LayerNormGRU(3, hidden), nn.LayerNormLSTMCell(3, hidden),
+        nn.LayerNormGRUCell(3, hidden) } do
         local before = {}
         for name, p in made:named_parameters() do before[name] = p:detach():clone() end
         assert.equal(made, init.chrono_(made, longest))
         local n, biases = made.gates, 0
+        local keep = made.coupled and 1 or 2
         for name, p in made:named_parameters() do
-          if name:find "^weight" then
+          if not name:find "^bias_[ih]h" then
             assert.is_true(p:equal(before[name]), name)
           else
             biases = biases + 1
             local now, old = parts(p, n), parts(before[name], n)
             for gate = 1, n do
-              local is_set = gate == 2 or (gate == 1 and n == 4)
+              local is_set = gate == keep or (gate == 1 and n == 4)
               if not is_set then assert.same(old[gate], now[gate]) end
             end
             if name:find "^bias_hh" then
-              assert.same(0, p:detach():narrow(1, hidden + 1, hidden):abs():max():item())
+              assert.same(0, p:detach():narrow(1, (keep - 1) * hidden + 1, hidden):abs():max():item())
             else
-              local times = p:detach():narrow(1, hidden + 1, hidden):exp()
+              local times = p:detach():narrow(1, (keep - 1) * hidden + 1, hidden):exp()
               assert.is_true(times:min():item() >= 0.999 and times:max():item() <= longest - 0.99, name)
               assert.is_near(longest / 2, times:mean():item(), longest / 20)
             end
@@ -118,6 +122,23 @@ describe("initialisers", function()
       local recordings = {}
       layer(lurn.zeros(1, 1, 1), nil, { record = recordings })
       assert.same({ 0.5, 0.5 }, { recordings[1].gates:get(1, 1, 1), recordings[1].gates:get(1, 1, 9) })
+    end)
+
+    it("gives coupled gates the forget gate that others get", function()
+      lurn.manual_seed(3)
+      local coupled = init.chrono_(nn.LSTM(1, 50, { coupled = true }), 100)
+      lurn.manual_seed(3)
+      nn.LSTM(1, 50, { coupled = true })
+      local bias = lurn.empty(50):uniform_(1, 99):log_()
+      assert.same(bias:totable(), coupled.bias_ih_l0:detach():narrow(1, 1, 50):totable())
+      lurn.no_grad(function()
+        coupled.weight_ih_l0:zero_()
+        coupled.weight_hh_l0:zero_()
+        coupled.bias_ih_l0:narrow(1, 51, 50):fill_(20) -- g is 1
+        coupled.bias_hh_l0:zero_()
+      end)
+      local _, state = coupled(lurn.zeros(1, 1, 1))
+      assert.is_true((state.c * (bias:exp() + 1) - 1):abs():max():item() < 1e-5) -- i = 1 - f = 1 / (u + 1)
     end)
 
     it("refuses what has no such gates", function()
