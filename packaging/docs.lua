@@ -9,7 +9,7 @@ local SCRIPTS = "scripts/lurn/"
 
 -- Sections of the reference: title, files in order, and how the tables that files return are called.
 local sections = {
-  { "Making tensors, elements, settings", { "meta.lua", "tensor.lua" } },
+  { "Making tensors, elements, settings", { "meta.lua", "tensor.lua", "arrange.lua", "numeric.lua" } },
   { "Ops" },
   { "Gradients", { "autograd.lua" } },
   { "lurn.nn: modules",

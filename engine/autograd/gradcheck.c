@@ -3,15 +3,15 @@
 
 #include "autograd/node.h"
 
-enum { MAX_INPUTS = 64 };
-
 typedef struct check {
   lurn_ctx *ctx;
   lurn_scalar_fn fn;
   void *ud;
   lurn_tensor *const *inputs;
   int n;
-  bool checked[MAX_INPUTS]; /* those that required a gradient at the start, whatever the function does to them */
+  bool *checked;        /* those that required a gradient at the start, whatever the function does to them */
+  lurn_tensor **wanted; /* the same as a list; n places */
+  lurn_tensor **grads;  /* theirs, own references; n places */
 } check;
 
 static lurn_status value(const check *c, double *out) {
@@ -44,14 +44,13 @@ static lurn_status slope(const check *c, lurn_tensor *t, double *x, double eps, 
   return status;
 }
 
-static lurn_status analytic(const check *c, lurn_tensor **grads) {
+static lurn_status analytic(const check *c) {
   lurn_tensor *y;
   LURN__TRY(c->fn(c->ctx, c->ud, c->inputs, c->n, &y));
-  lurn_tensor *wanted[MAX_INPUTS];
   int n = 0;
   for (int i = 0; i < c->n; i++)
-    if (c->checked[i]) wanted[n++] = c->inputs[i];
-  lurn_status status = lurn_grad(c->ctx, &y, 1, NULL, wanted, n, false, grads);
+    if (c->checked[i]) c->wanted[n++] = c->inputs[i];
+  lurn_status status = lurn_grad(c->ctx, &y, 1, NULL, c->wanted, n, false, c->grads);
   lurn_release(y);
   return status;
 }
@@ -86,10 +85,8 @@ static lurn_status compare(const check *c, int input, lurn_tensor *grad, double 
   return LURN_OK;
 }
 
-static lurn_status check_inputs(check *c) {
+static lurn_status check_inputs(const check *c) {
   int wanted = 0;
-  if (c->n > MAX_INPUTS)
-    return lurn__fail(c->ctx, LURN_EVALUE, "gradcheck: %d inputs; at most %d are possible", c->n, MAX_INPUTS);
   for (int i = 0; i < c->n; i++) {
     const lurn_tensor *x = c->inputs[i];
     if (!x->requires_grad) continue;
@@ -102,22 +99,32 @@ static lurn_status check_inputs(check *c) {
   return LURN_OK;
 }
 
+static lurn_status run(const check *c, double eps, double rtol, double atol, lurn_gradcheck_result *result) {
+  double worst = -1;
+  LURN__TRY(check_inputs(c));
+  for (int i = 0; i < c->n; i++) lurn_retain(c->inputs[i]); /* the function may give back what the caller holds */
+  bool before = lurn_set_grad_enabled(c->ctx, true);
+  lurn_status status = analytic(c);
+  lurn_set_grad_enabled(c->ctx, false);
+  for (int i = 0, k = 0; i < c->n && status == LURN_OK; i++)
+    if (c->checked[i]) status = compare(c, i, c->grads[k++], eps, rtol, atol, &worst, result);
+  lurn_set_grad_enabled(c->ctx, before);
+  for (int i = 0; i < c->n; i++) {
+    lurn_release(c->grads[i]);
+    lurn_release(c->inputs[i]);
+  }
+  return status;
+}
+
 lurn_status lurn_gradcheck(lurn_ctx *ctx, lurn_scalar_fn fn, void *ud, lurn_tensor *const *inputs, int n, double eps,
                            double rtol, double atol, lurn_gradcheck_result *out) {
-  check c = {ctx, fn, ud, inputs, n, {false}};
-  lurn_tensor *grads[MAX_INPUTS] = {0};
+  size_t count = n > 0 ? (size_t)n : 1, bytes = count * (2 * sizeof(lurn_tensor *) + sizeof(bool));
+  lurn_tensor **lists = lurn__alloc_zeroed(ctx, bytes);
+  if (lists == NULL) return LURN_ENOMEM;
+  check c = {ctx, fn, ud, inputs, n, (bool *)(lists + 2 * count), lists, lists + count};
   lurn_gradcheck_result result = {.ok = true};
-  double worst = -1;
-  LURN__TRY(check_inputs(&c));
-  for (int i = 0; i < n; i++) lurn_retain(inputs[i]); /* the function may give back what the caller holds */
-  bool before = lurn_set_grad_enabled(ctx, true);
-  lurn_status status = analytic(&c, grads);
-  lurn_set_grad_enabled(ctx, false);
-  for (int i = 0, k = 0; i < n && status == LURN_OK; i++)
-    if (c.checked[i]) status = compare(&c, i, grads[k++], eps, rtol, atol, &worst, &result);
-  lurn_set_grad_enabled(ctx, before);
-  for (int i = 0; i < MAX_INPUTS; i++) lurn_release(grads[i]);
-  for (int i = 0; i < n; i++) lurn_release(inputs[i]);
+  lurn_status status = run(&c, eps, rtol, atol, &result);
+  lurn__free(ctx, lists, bytes);
   if (status == LURN_OK) *out = result;
   return status;
 }

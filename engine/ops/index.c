@@ -98,7 +98,7 @@ static lurn_status join_places(lurn__call *call, const lurn_tensor *x, lurn_list
     int width = dims_covered(t->dtype, &t->shape);
     at -= width;
     if (t->dtype == LURN_BOOL) LURN__TRY(lurn__true_places(call->ctx, t, &places));
-    else LURN__TRY(lurn__indices(call->ctx, call->info->name, t, base, x->shape.size[at], &places));
+    else LURN__TRY(lurn__indices(call->ctx, lurn__call_name(call), t, base, x->shape.size[at], &places));
     LURN__TRY(add_places(call, places, step, total));
     for (int i = at; i < at + width; i++) step *= x->shape.size[i];
   }
@@ -116,14 +116,14 @@ static lurn_status put_in_place(lurn__call *call, const lurn__shape *x, const lu
   memcpy(shape->size + p->dim, picked->size, (size_t)picked->ndim * sizeof *x->size);
   memcpy(shape->size + p->dim + picked->ndim, x->size + p->dim + p->covered,
          (size_t)(x->ndim - p->dim - p->covered) * sizeof *x->size);
-  return lurn__shape_make(call->ctx, call->info->name, ndim, shape->size, shape);
+  return lurn__shape_make(call->ctx, lurn__call_name(call), ndim, shape->size, shape);
 }
 
 /* Plans the picking; *places, a temporary, are the positions in its middle. */
 static lurn_status plan(lurn__call *call, const lurn_tensor *x, int64_t dim, lurn_list list, int64_t base, picking *p,
                         lurn_tensor **places) {
   *p = (picking){0};
-  LURN__TRY(lurn__dim(call->ctx, call->info->name, dim, x->shape.ndim, &p->dim));
+  LURN__TRY(lurn__dim(call->ctx, lurn__call_name(call), dim, x->shape.ndim, &p->dim));
   LURN__TRY(cover(call, x, list, p));
   split_shape(&x->shape, p);
   LURN__TRY(join_places(call, x, list, base, p, places));
@@ -359,7 +359,7 @@ static lurn_status fill_masked(lurn__call *call, lurn_tensor *x, int64_t which, 
                                lurn_tensor *source) {
   lurn_tensor **aligned = lurn__temp(&call->temps), **value = lurn__temp(&call->temps);
   int dim;
-  LURN__TRY(lurn__dim(call->ctx, call->info->name, which, x->shape.ndim, &dim));
+  LURN__TRY(lurn__dim(call->ctx, lurn__call_name(call), which, x->shape.ndim, &dim));
   LURN__TRY(check_mask(call, x, mask, dim));
   if (source->shape.ndim > x->shape.ndim - mask->shape.ndim + 1)
     return lurn__op_fail(call, LURN_ESHAPE, "source of shape %s has more dimensions than what the mask picks",

@@ -145,14 +145,22 @@ const lurn__op lurn__op_embedding = {
 
 enum { SAVED_X = 0, SAVED_WEIGHT, SAVED_MEAN, SAVED_RSTD };
 
-static lurn_status check_vector(lurn__call *call, const lurn_tensor *t, const char *what, const lurn_tensor *x,
-                                int64_t n) {
+static lurn_status check_affine(lurn__call *call, const lurn_tensor *t, const char *what, const lurn_tensor *x,
+                                const lurn__shape *shape) {
   if (t == NULL) return LURN_OK;
   if (t->dtype != x->dtype)
     return lurn__op_fail(call, LURN_EDTYPE, "%s is %s, x is %s", what, lurn_dtype_name(t->dtype),
                          lurn_dtype_name(x->dtype));
-  if (t->shape.ndim == 1 && t->shape.size[0] == n) return LURN_OK;
-  return lurn__op_fail(call, LURN_ESHAPE, "%s has shape %s; expected (%lld)", what, LURN__SHAPE(t), (long long)n);
+  if (lurn__shape_equal(&t->shape, shape)) return LURN_OK;
+  return lurn__op_fail(call, LURN_ESHAPE, "%s has shape %s; expected %s", what, LURN__SHAPE(t),
+                       lurn__shape_print(shape, (char[LURN__SHAPE_TEXT]){0}));
+}
+
+/* The last dims sizes of x. */
+static lurn__shape last_sizes(const lurn__shape *x, int64_t dims) {
+  lurn__shape shape = {.ndim = (int)dims};
+  memcpy(shape.size, x->size + x->ndim - dims, (size_t)dims * sizeof *x->size);
+  return shape;
 }
 
 static const void *data_or_null(const lurn_tensor *t) { return t != NULL ? lurn__tensor_ptr(t) : NULL; }
@@ -169,9 +177,12 @@ static lurn_status layer_norm_forward(lurn__call *call) {
   LURN__TRY(lurn__need_float(call, args->x, "x"));
   if (args->x->shape.ndim == 0) return lurn__op_fail(call, LURN_ESHAPE, "a scalar has no features");
   if (!(args->eps >= 0)) return lurn__op_fail(call, LURN_EVALUE, "eps is %g; expected at least 0", args->eps);
-  int64_t n = args->x->shape.size[args->x->shape.ndim - 1], rows = n > 0 ? lurn__numel(args->x) / n : 0;
-  LURN__TRY(check_vector(call, args->weight, "weight", args->x, n));
-  LURN__TRY(check_vector(call, args->bias, "bias", args->x, n));
+  if (args->dims < 1 || args->dims > args->x->shape.ndim)
+    return lurn__op_fail(call, LURN_EVALUE, "dims is %lld; expected 1..%d", (long long)args->dims, args->x->shape.ndim);
+  lurn__shape last = last_sizes(&args->x->shape, args->dims);
+  int64_t n = lurn__shape_numel(&last), rows = n > 0 ? lurn__numel(args->x) / n : 0;
+  LURN__TRY(check_affine(call, args->weight, "weight", args->x, &last));
+  LURN__TRY(check_affine(call, args->bias, "bias", args->x, &last));
   LURN__TRY(lurn__as_contiguous(call->ctx, args->x, args->x->dtype, x));
   LURN__TRY(contiguous_or_null(call->ctx, args->weight, weight));
   LURN__TRY(contiguous_or_null(call->ctx, args->bias, bias));
@@ -190,9 +201,11 @@ static lurn_status layer_norm_forward(lurn__call *call) {
 }
 
 static lurn_status layer_norm_backward(lurn__grad_call *grad) {
+  const struct lurn__layer_norm_args *args = grad->args;
   lurn__temps *temps = &grad->temps;
   lurn_tensor *x = grad->saved[SAVED_X], **gy = lurn__temp(temps), **weight = lurn__temp(temps);
-  int64_t n = x->shape.size[x->shape.ndim - 1], rows = n > 0 ? lurn__numel(x) / n : 0;
+  lurn__shape last = last_sizes(&x->shape, args->dims);
+  int64_t n = lurn__shape_numel(&last), rows = n > 0 ? lurn__numel(x) / n : 0;
   LURN__TRY(lurn__as_contiguous(grad->ctx, grad->grad_out[0], x->dtype, gy));
   LURN__TRY(contiguous_or_null(grad->ctx, grad->saved[SAVED_WEIGHT], weight));
   lurn__layer_norm_grads out = {.stride = n};
@@ -207,9 +220,9 @@ static lurn_status layer_norm_backward(lurn__grad_call *grad) {
   return LURN_OK;
 }
 
-const lurn__op lurn__op_layer_norm = {.forward = layer_norm_forward,
-                                      .backward = layer_norm_backward,
-                                      .doc =
-                                          "(x - mean) / sqrt(var + eps) * weight + bias, over the last dimension.\nx "
-                                          "(..., n), weight and bias (n) or none; "
-                                          "var is the mean of squares about the mean. Source: Ba, Kiros, Hinton 2016."};
+const lurn__op lurn__op_layer_norm = {
+    .forward = layer_norm_forward,
+    .backward = layer_norm_backward,
+    .doc = "(x - mean) / sqrt(var + eps) * weight + bias, over the last dims dimensions, of n "
+           "elements.\nx (..., n), weight and bias of the last sizes of x or none; var is "
+           "the mean of squares about the mean. Source: Ba, Kiros, Hinton 2016."};

@@ -157,6 +157,8 @@ lurn_status lurn__op_check_inputs(lurn_ctx *ctx, const lurn_op_info *info, const
 
 /* ---- Helpers for forward ----------------------------------------------------------------------------------- */
 
+/* The op's name as it was called, "index_put" or "index_put_". */
+const char *lurn__call_name(const lurn__call *call);
 /* Fails with "NAME: ...". */
 lurn_status lurn__op_fail(lurn__call *call, lurn_status status, const char *fmt, ...) LURN_PRINTF(3, 4);
 /* Output i of the given dtype and shape: new memory, or for an in-place call the first input, which must be just that. */

@@ -68,6 +68,8 @@ static lurn_status check(lurn__call *call, const lurn__layer *layer, int64_t *hi
     return lurn__op_fail(call, LURN_ESHAPE, "x has shape %s, expected 3 dimensions: time, batch, input",
                          LURN__SHAPE(x));
   int64_t T = x->shape.size[0], N = x->shape.size[1], D = x->shape.size[2];
+  if (w_ih->shape.ndim == 2 && w_ih->shape.size[0] == 0)
+    return lurn__op_fail(call, LURN_ESHAPE, "w_ih has shape %s: hidden is 0, expected at least 1", LURN__SHAPE(w_ih));
   if (w_ih->shape.ndim != 2 || w_ih->shape.size[0] < gates || w_ih->shape.size[0] % gates != 0)
     return lurn__op_fail(call, LURN_ESHAPE, "w_ih has shape %s, expected (%lld * hidden, %lld)", LURN__SHAPE(w_ih),
                          (long long)gates, (long long)D);

@@ -57,13 +57,15 @@ _Static_assert(sizeof(lurn_list) <= LURN_ARG_STRIDE && sizeof(lurn_ints) <= LURN
 typedef struct entry {
   lurn_op_info info; /* first, so that an info leads back to its entry */
   const lurn__op *op;
+  const char *inplace_name;
 } entry;
 
 static const entry entries[] = {
 #define OP(name, inplace, ...)                                                                                         \
   {{#name, params_##name, (int)(sizeof params_##name / sizeof params_##name[0]),                                       \
     0 LURN__EACH(LURN__COUNT_, __VA_ARGS__), sizeof(struct lurn__##name##_args), inplace},                             \
-   &lurn__op_##name},
+   &lurn__op_##name,                                                                                                   \
+   #name "_"},
 #include "ops/ops.def"
 #undef OP
 };
@@ -76,6 +78,10 @@ const lurn_op_info *lurn_op_find(const char *name) {
   for (int i = 0; i < LURN__OP_COUNT; i++)
     if (strcmp(entries[i].info.name, name) == 0) return &entries[i].info;
   return NULL;
+}
+
+const char *lurn__call_name(const lurn__call *call) {
+  return call->inplace ? ((const entry *)(const void *)call->info)->inplace_name : call->info->name;
 }
 
 const lurn__op *lurn__op_of(const lurn_op_info *info) { return ((const entry *)(const void *)info)->op; }

@@ -122,7 +122,7 @@ lurn_status lurn__op_fail(lurn__call *call, lurn_status status, const char *fmt,
   va_start(args, fmt);
   vsnprintf(text, sizeof text, fmt, args);
   va_end(args);
-  return lurn__fail(call->ctx, status, "%s%s: %s", call->info->name, call->inplace ? "_" : "", text);
+  return lurn__fail(call->ctx, status, "%s: %s", lurn__call_name(call), text);
 }
 
 lurn_status lurn__out(lurn__call *call, int i, lurn_dtype dtype, const lurn__shape *shape) {

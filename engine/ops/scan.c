@@ -83,7 +83,7 @@ static lurn_status forward(lurn__call *call, lurn_tensor *x, int64_t which, scan
   int dim;
   lurn_tensor **wide = lurn__temp(&call->temps), **y = lurn__temp(&call->temps);
   scan_run run = {.kind = kind, .whole = !lurn_dtype_is_float(x->dtype)};
-  LURN__TRY(lurn__dim(call->ctx, call->info->name, which, x->shape.ndim, &dim));
+  LURN__TRY(lurn__dim(call->ctx, lurn__call_name(call), which, x->shape.ndim, &dim));
   LURN__TRY(lurn__to(call->ctx, x, run.whole ? LURN_INT64 : LURN_FLOAT64, wide));
   over_rows(call->ctx, &run, *wide, dim, run_scan);
   LURN__TRY(lurn__to(call->ctx, *wide, run.whole ? LURN_INT64 : x->dtype, y));

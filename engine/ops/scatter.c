@@ -70,6 +70,74 @@ const lurn__op lurn__op_masked_select = {.forward = masked_select_forward,
                                          .doc = "The elements of x where mask is true, in row-major order as one "
                                                 "dimension; a copy.\nx and mask, bools, broadcast together."};
 
+/* ---- masked_scatter ---------------------------------------------------------------------------------------- */
+
+/* Places of x where mask, broadcast to it, is true; saved for backward. */
+static lurn_status masked_places(lurn__call *call, const lurn_tensor *x, lurn_tensor *mask, lurn_tensor **places) {
+  lurn_tensor **wide = lurn__temp(&call->temps);
+  lurn__shape shape;
+  if (mask->dtype != LURN_BOOL)
+    return lurn__op_fail(call, LURN_EDTYPE, "mask is %s; expected bool", lurn_dtype_name(mask->dtype));
+  if (!lurn__shape_broadcast(&x->shape, &mask->shape, &shape) || !lurn__shape_equal(&shape, &x->shape))
+    return lurn__op_fail(call, LURN_ESHAPE, "mask of shape %s does not broadcast to %s", LURN__SHAPE(mask),
+                         LURN__SHAPE(x));
+  LURN__TRY(lurn__expand(call->ctx, mask, shape.size, shape.ndim, wide));
+  LURN__TRY(lurn__true_places(call->ctx, *wide, places));
+  return lurn__save_in(call, SAVED_SELECTED, *places);
+}
+
+/* source's elements in row-major order, of x's dtype, in memory that is not x's. */
+static lurn_status flat_source(lurn__call *call, lurn_tensor *source, const lurn_tensor *x, lurn_tensor **out) {
+  if (source->storage != x->storage) return lurn__as_contiguous(call->ctx, source, x->dtype, out);
+  return lurn__to(call->ctx, source, x->dtype, out);
+}
+
+static lurn_status masked_scatter_forward(lurn__call *call) {
+  const struct lurn__masked_scatter_args *args = call->args;
+  lurn_tensor *x = args->x, **places = lurn__temp(&call->temps), **values = lurn__temp(&call->temps),
+              **work = lurn__temp(&call->temps);
+  LURN__TRY(masked_places(call, x, args->mask, places));
+  int64_t n = lurn__numel(*places);
+  if (n > lurn__numel(args->source))
+    return lurn__op_fail(call, LURN_ESHAPE, "mask picks %lld elements, but source has %lld", (long long)n,
+                         (long long)lurn__numel(args->source));
+  LURN__TRY(flat_source(call, args->source, x, values));
+  LURN__TRY(lurn__open_target(call, x, work));
+  size_t width = lurn__tensor_width(x);
+  char *to = lurn__tensor_ptr(*work);
+  const char *from = lurn__tensor_ptr(*values);
+  for (int64_t i = 0; i < n; i++) memcpy(to + (size_t)lurn__i64(*places)[i] * width, from + (size_t)i * width, width);
+  return lurn__close_target(call, *work);
+}
+
+/* gy moves from the places to the first elements of source. */
+static lurn_status masked_scatter_backward(lurn__grad_call *grad) {
+  lurn_tensor *places = grad->saved[SAVED_SELECTED], **gy = lurn__temp(&grad->temps), **g = lurn__temp(&grad->temps);
+  int64_t n = lurn__numel(places);
+  LURN__TRY(lurn__clone(grad->ctx, grad->grad_out[0], gy));
+  size_t width = lurn__tensor_width(*gy);
+  char *all = lurn__tensor_ptr(*gy);
+  if (grad->need[2]) {
+    lurn__meta like = grad->in[2];
+    like.dtype = (*gy)->dtype;
+    LURN__TRY(lurn__zeros_like_meta(grad->ctx, &like, g));
+    char *to = lurn__tensor_ptr(*g);
+    for (int64_t i = 0; i < n; i++) memcpy(to + (size_t)i * width, all + (size_t)lurn__i64(places)[i] * width, width);
+    LURN__TRY(lurn__sum_to(grad->ctx, *g, &grad->in[2], &grad->grad_in[2]));
+  }
+  if (!grad->need[0]) return LURN_OK;
+  for (int64_t i = 0; i < n; i++) memset(all + (size_t)lurn__i64(places)[i] * width, 0, width);
+  grad->grad_in[0] = lurn_retain(*gy);
+  return LURN_OK;
+}
+
+const lurn__op lurn__op_masked_scatter = {
+    .forward = masked_scatter_forward,
+    .backward = masked_scatter_backward,
+    .doc = "x with the elements where mask is true replaced by the first ones of source, both in row-major order.\n"
+           "mask, bools, broadcasts to x; source has at least as many elements as mask picks, and takes x's dtype. The "
+           "inverse of masked_select. Errors: a mask that does not fit, a source that is too short."};
+
 /* ---- Walking over index elements --------------------------------------------------------------------------- */
 
 /* An element of a strided shape in row-major order, with its offset in two tensors: x, whose step along dim the index makes, and
@@ -136,9 +204,9 @@ static lurn_status begin_scatter(lurn__call *call, lurn_tensor *x, int64_t dim, 
   lurn_tensor **part = lurn__temp(&call->temps);
   s->index = lurn__temp(&call->temps);
   s->values = lurn__temp(&call->temps);
-  LURN__TRY(lurn__dim(call->ctx, call->info->name, dim, x->shape.ndim, &s->dim));
+  LURN__TRY(lurn__dim(call->ctx, lurn__call_name(call), dim, x->shape.ndim, &s->dim));
   LURN__TRY(check_scatter(call, x, index, source, s->dim));
-  LURN__TRY(lurn__indices(call->ctx, call->info->name, index, base, x->shape.size[s->dim], s->index));
+  LURN__TRY(lurn__indices(call->ctx, lurn__call_name(call), index, base, x->shape.size[s->dim], s->index));
   LURN__TRY(reached(source, &index->shape, part));
   LURN__TRY(lurn__as_source(call, *part, x, &index->shape, s->values));
   return lurn__save_in(call, SAVED_INDEX, *s->index);

@@ -62,11 +62,18 @@ static void write_items(const item *items, int64_t k, int64_t base, lurn_dtype d
   }
 }
 
+/* The first k of n in the order of their places. */
+static void order_by_place(item *items, item *spare, int64_t k, int64_t n) {
+  for (int64_t i = 0; i < n; i++) spare[items[i].place] = (item){.key = items[i].key, .place = i < k ? i : -1};
+  for (int64_t place = 0, at = 0; place < n; place++)
+    if (spare[place].place >= 0) items[at++] = (item){.key = spare[place].key, .place = place};
+}
+
 enum { SAVED_INDICES = 0 };
 
-/* The first k of each line along dim in sorted order. */
+/* The first k of each line along dim by size, in that order or in the order of their places. */
 static lurn_status sorted_lines(lurn__call *call, lurn_tensor *x, int64_t which_dim, int64_t k, bool descending,
-                                int64_t base) {
+                                bool by_place, int64_t base) {
   int dim;
   LURN__TRY(lurn__dim(call->ctx, call->info->name, which_dim, x->shape.ndim, &dim));
   lurn__shape shape = x->shape;
@@ -103,6 +110,7 @@ static lurn_status sorted_lines(lurn__call *call, lurn_tensor *x, int64_t which_
     view->stride[0] = x->stride[dim];
     read_items(view, n, items);
     sort_items(items, items + n, n, lurn_dtype_is_float(x->dtype), descending);
+    if (by_place) order_by_place(items, items + n, k, n);
     int64_t at = line / inner * inner * k + line % inner;
     write_items(items, k, base, x->dtype, (char *)lurn__tensor_ptr(call->out[0]) + at * (int64_t)lurn__tensor_width(x),
                 lurn__i64(call->out[1]) + at, inner);
@@ -124,7 +132,7 @@ static lurn_status sorted_backward(lurn__grad_call *grad, int64_t which_dim, int
 static lurn_status topk_forward(lurn__call *call) {
   const struct lurn__topk_args *args = call->args;
   if (args->k < 0) return lurn__op_fail(call, LURN_EVALUE, "k is %lld; expected at least 0", (long long)args->k);
-  return sorted_lines(call, args->x, args->dim, args->k, args->largest, args->base);
+  return sorted_lines(call, args->x, args->dim, args->k, args->largest, !args->sorted, args->base);
 }
 
 static lurn_status topk_backward(lurn__grad_call *grad) {
@@ -136,11 +144,12 @@ const lurn__op lurn__op_topk = {
     .forward = topk_forward,
     .backward = topk_backward,
     .doc = "The k largest elements along dim in falling order, and their positions (int64).\nlargest "
-           "false: the smallest, rising. Among equals the first comes first; NaN counts as largest."};
+           "false: the smallest, rising. sorted false: in the order in which they stand in x. Among equals the first "
+           "comes first; NaN counts as largest."};
 
 static lurn_status sort_forward(lurn__call *call) {
   const struct lurn__sort_args *args = call->args;
-  return sorted_lines(call, args->x, args->dim, -1, args->descending, args->base);
+  return sorted_lines(call, args->x, args->dim, -1, args->descending, false, args->base);
 }
 
 static lurn_status sort_backward(lurn__grad_call *grad) {

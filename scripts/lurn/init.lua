@@ -9,6 +9,7 @@ core.library((source:gsub("init%.lua$", "")))
 
 require "lurn.tensor"
 require "lurn.arrange"
+require "lurn.numeric"
 require "lurn.autograd"
 
 ---@class lurn

@@ -603,6 +603,24 @@ describe("gradcheck", function()
     assert.is_true(lurn.no_grad(check, { rtol = 0.02 }))
   end)
 
+  it("takes as many inputs as there are", function()
+    local leaves = {}
+    for i = 1, 200 do leaves[i] = leaf { i / 100 } end
+    local function f(...)
+      local y = 0
+      for i, x in ipairs { ... } do y = y + (x * i):sin() end
+      return y:sum()
+    end
+    assert.is_true(lurn.gradcheck(f, leaves))
+    local wrong = lurn.custom_function {
+      forward = function(_, x) return x * 1 end,
+      backward = function(_, g) return g * 2 end,
+    }
+    local ok, message = lurn.gradcheck(function(...) return f(...) + wrong((select(150, ...))):sum() end, leaves)
+    assert.is_nil(ok)
+    assert.matches("^gradcheck: input 150, element 1: ", message)
+  end)
+
   it("says what is wrong", function()
     assert.matches("gradcheck: expected a function, got nil", failure(lurn.gradcheck))
     assert.matches("gradcheck: inputs: expected a list of tensors, got nil", failure(lurn.gradcheck, print))

@@ -161,7 +161,7 @@ TEST(one_of_two_outputs) {
   lurn_tensor *x = vector(4, 1, true), *values = NULL, *indices = NULL, *top = NULL, *places = NULL;
   CHECK_EQ(lurn_max(ctx, x, 0, false, 0, &values, &indices), LURN_OK);
   CHECK(lurn_tensor_requires_grad(keep(values)) && !lurn_tensor_requires_grad(keep(indices)));
-  CHECK_EQ(lurn_topk(ctx, x, 2, 0, true, 0, &top, &places), LURN_OK);
+  CHECK_EQ(lurn_topk(ctx, x, 2, 0, true, true, 0, &top, &places), LURN_OK);
   keep(top);
   lurn_release(places);
   backward(add(sum(top), values));

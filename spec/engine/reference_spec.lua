@@ -30,6 +30,16 @@ function run.index_fill(x) return x.x:index_fill(2, x.ids, 0.5) end
 function run.scatter(x) return x.x:scatter(1, x.ids, x.value) end
 function run.scatter_add(x) return x.x:scatter_add(2, x.ids, x.value) end
 function run.repeat_interleave(x) return x.x:repeat_interleave(x.ids - 1, 1) end
+function run.masked_scatter(x) return x.x:masked_scatter(x.mask, x.value) end
+function run.clamp(x) return x.input:clamp(x.low, x.high) end
+function run.var_mean(x)
+  local var, mean = x.input:var_mean(2)
+  return var + mean
+end
+function run.std_mean(x)
+  local std, mean = x.input:std_mean(2)
+  return std + mean
+end
 function run.lerp(x) return x.input:lerp(x.other, 0.3) end
 function run.atan2(x) return x.input:atan2(x.other) end
 function run.cosine_similarity(x) return F.cosine_similarity(x.input, x.other, { dim = 2 }) end

@@ -568,7 +568,8 @@ def record_indexing(recording):
             ("index_fill", x, None, dict(ids=other), lambda x, ids: x.index_fill(1, ids, 0.5)),
             ("scatter", x, (2, 3), dict(ids=places), lambda x, value, ids: x.scatter(0, ids, value)),
             ("scatter_add", x, (2, 3), dict(ids=places), lambda x, value, ids: x.scatter_add(1, ids, value)),
-            ("repeat_interleave", x, None, dict(ids=rows + 1), lambda x, ids: x.repeat_interleave(ids, 0))):
+            ("repeat_interleave", x, None, dict(ids=rows + 1), lambda x, ids: x.repeat_interleave(ids, 0)),
+            ("masked_scatter", x, (2, 4), dict(mask=mask), lambda x, value, mask: x.masked_scatter(mask.bool(), value))):
         leaves = {"x": torch.randn(shape)}
         if value is not None:
             leaves["value"] = torch.randn(value)
@@ -591,6 +592,11 @@ def record_functions(recording):
                            ("median", lambda input: input.median(2)[0]), ("roll", lambda input: input.roll((1, -1), (0, 2))),
                            ("pad", lambda input: F.pad(input, (1, 0, 2, 1), value=0.5))):
         op_case(recording, name, dict(op=name), function, input=torch.randn(3, 4, 4))
+    op_case(recording, "clamp", dict(op="clamp"), lambda input, low, high: torch.clamp(input, low, high),
+            input=torch.randn(3, 4), low=torch.randn(4) - 0.5, high=torch.randn(3, 1) + 0.5)
+    for name in ("var_mean", "std_mean"):
+        op_case(recording, name, dict(op=name), lambda input: torch.add(*getattr(torch, name)(input, 1)),
+                input=torch.randn(3, 4))
 
 
 DTYPES = [torch.bool, torch.uint8, torch.int32, torch.int64, torch.float32, torch.float64]

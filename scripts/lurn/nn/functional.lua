@@ -31,7 +31,8 @@ functional.softmax = core.softmax
 functional.log_softmax = core.log_softmax
 ---dropout(x, p, training) or dropout(x, {p = 0.5, training = true})
 functional.dropout = core.dropout
----layer_norm(x, weight, bias, eps): over the last dimension
+---layer_norm(x, {weight, bias, eps = 1e-5, dims = 1}): over the last `dims` dimensions, of which weight and bias have
+---the sizes
 functional.layer_norm = core.layer_norm
 
 ---`-log softmax(logits)[target]`, in nats: cross_entropy(logits (..., C), targets (...), {weight,

@@ -8,10 +8,10 @@ local options = require "lurn.nn.options"
 local parameter = require "lurn.nn.parameter"
 
 ---`y = (x - mean) / sqrt(var + eps) * weight + bias`, mean and (biased) variance over the last dimension of
----x (..., size).
----`weight` and `bias` (size) are ones and zeros at first.
+---x (..., size), or over the last ones for a list of sizes.
+---`weight` and `bias` (of these sizes) are ones and zeros at first.
 ---Options: `eps` (1e-5), `elementwise_affine` (true): with weight and bias.
----Errors: an input whose last dimension is not of that size.
+---Errors: an input whose last dimensions are not of these sizes.
 ---Ba, Kiros, Hinton: Layer normalization. arXiv 1607.06450, 2016.
 ---@class lurn.nn.LayerNorm: lurn.nn.Module
 ---@field normalized_shape integer[]
@@ -30,21 +30,18 @@ local schema = {
   { name = "elementwise_affine", kind = "flag", default = true },
 }
 
----@param size integer|integer[] of the last dimension, also as a list of one size
+---@param size integer|integer[] of the last dimension, or a list for as many last ones
 ---@param given? lurn.nn.LayerNormOptions
 function LayerNorm:init(size, given)
-  if type(size) == "table" then
-    if #size ~= 1 then
-      core.raise(("nn.LayerNorm: the shape has %d dimensions; only the last one can be normalized"):format(#size))
-    end
-    size = size[1]
-  end
-  size = check.count("nn.LayerNorm", "size", size)
+  local sizes = type(size) == "table" and not getmetatable(size) and size or { size }
+  if #sizes == 0 then core.raise "nn.LayerNorm: the shape has no dimensions; expected at least one size" end
+  local shape = {}
+  for i = 1, #sizes do shape[i] = check.count("nn.LayerNorm", "size", sizes[i]) end
   local chosen = options.read("nn.LayerNorm", given, schema)
-  self.normalized_shape, self.eps, self.elementwise_affine = { size }, chosen.eps, chosen.elementwise_affine
+  self.normalized_shape, self.eps, self.elementwise_affine = shape, chosen.eps, chosen.elementwise_affine
   local affine = chosen.elementwise_affine
-  self:register_parameter("weight", affine and parameter.new(core.empty(size)) or nil)
-  self:register_parameter("bias", affine and parameter.new(core.empty(size)) or nil)
+  self:register_parameter("weight", affine and parameter.new(core.empty(shape)) or nil)
+  self:register_parameter("bias", affine and parameter.new(core.empty(shape)) or nil)
   self:reset_parameters()
 end
 
@@ -54,17 +51,28 @@ function LayerNorm:reset_parameters()
   if self.bias then initializers.zeros_(self.bias) end
 end
 
+-- Raises unless the input ends in these sizes.
+local function check_last(who, shape, sizes)
+  if #sizes == 1 then return check.features(who, shape, sizes[1]) end
+  local fits = #shape >= #sizes
+  for i = 1, fits and #sizes or 0 do fits = fits and shape[#shape - #sizes + i] == sizes[i] end
+  if fits then return end
+  core.raise(("%s: input has shape %s; expected (..., %s)"):format(who, check.shape_text(shape),
+    table.concat(sizes, ", ")))
+end
+
 ---@param x lurn.Tensor (..., size)
 ---@return lurn.Tensor
 function LayerNorm:forward(x)
   local who = getmetatable(self).__name
   check.tensor(who, "input", x)
-  check.features(who, x.shape, self.normalized_shape[1])
-  return core.layer_norm(x, self.weight, self.bias, self.eps)
+  check_last(who, x.shape, self.normalized_shape)
+  return core.layer_norm(x, self.weight, self.bias, self.eps, #self.normalized_shape)
 end
 
 function LayerNorm:extra_repr()
-  return ("(%d,), eps=%.14g, elementwise_affine=%s"):format(self.normalized_shape[1], self.eps, self.elementwise_affine)
+  local sizes = table.concat(self.normalized_shape, ", ") .. (#self.normalized_shape == 1 and "," or "")
+  return ("(%s), eps=%.14g, elementwise_affine=%s"):format(sizes, self.eps, self.elementwise_affine)
 end
 
 return LayerNorm

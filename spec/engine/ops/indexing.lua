@@ -127,6 +127,37 @@ return {
       return { random32(300, 200), 1, { lurn.randint(1, 300, 500) }, random32(500, 200) }
     end,
   },
+  masked_scatter = {
+    rest = { bools { true, false, true }, lurn.tensor { 5, 6, 7, 8 } },
+    samples = {
+      { "all", function(T) return { T { 0, 0, 1 }, bools { true, false, true }, T { 1, 0 } }, { 1, 0, 0 } end },
+      { "numbers", function(T) return { T(grid), bools { { true, false, true }, { false, true, false } },
+        T { { 7, 8 }, { 9, 10 } } }, { { 7, 2, 8 }, { 4, 9, 6 } } end },
+      { "numbers", function(T) return { T(grid):t(), bools { { true }, { false }, { true } }, T { 7, 8, 9, 10 } },
+        { { 7, 8 }, { 2, 5 }, { 9, 10 } } end },
+      { "numbers", function(T) return { T(grid), bools(true), T(grid):t() }, { { 1, 4, 2 }, { 5, 3, 6 } } end },
+      { "all", function(T) return { T { 1, 0 }, bools { false, false }, T {} }, { 1, 0 } end },
+      { "all", function(T) return { T(1), bools(true), T { 0, 1 } }, 0 end },
+      { "floats", function(T) return { T { 1, 2 }, bools { false, true }, ids { 5 } }, { 1, 5 } end },
+    },
+    errors = {
+      { { x34, lurn.ones(4), x34 }, "masked_scatter: mask is float32; expected bool" },
+      { { x34, bools { true, false }, x34 }, "masked_scatter: mask of shape (2) does not broadcast to (3, 4)" },
+      { { lurn.ones(4), lurn.ones(3, 4):gt(0), x34 },
+        "masked_scatter: mask of shape (3, 4) does not broadcast to (4)" },
+      { { x34, bools { true, false, true, true }, lurn.ones(8) },
+        "masked_scatter: mask picks 9 elements, but source has 8" },
+    },
+    grads = {
+      { function(x, y) return x:masked_scatter(bools { { true, false }, { true, true }, { false, true } }, y) ^ 2 end,
+        random(3, 2), random(3, 2) },
+      { function(x, y) return x:t():masked_scatter(bools { true, false, true }, y:t()) ^ 2 end, random(3, 2),
+        random(3, 2) },
+    },
+    large = function(random32)
+      return { random32(300, 200), lurn.randint(0, 1, 300, 200):gt(0), random32(200, 300) }
+    end,
+  },
   index_copy = {
     rest = function(x)
       return { -1, ids { 3, 1 }, lurn.ones(x.ndim == 1 and { 2 } or { x.shape[1], 2 }, { dtype = x.dtype }) }
@@ -182,7 +213,9 @@ return {
       { "all", function(T) return { T { 0 } }, {} end, "int64" },
       { "all", function(T) return { T(1) }, { {} } end, "int64" },
     },
-    errors = { { { 1 }, "nonzero: x: expected a tensor, got an integer; methods are called with a colon, x:nonzero(...)" } },
+    errors = {
+      { { 1 }, "nonzero: x: expected a tensor, got an integer; methods are called with a colon, x:nonzero(...)" },
+    },
     large = function(random32) return { random32(300, 200):gt(0.5) } end,
   },
   masked_select = {

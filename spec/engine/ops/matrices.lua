@@ -160,7 +160,9 @@ return {
         { 1, 1, 1, 1 } end },
       { "all", function(T) return { T {} }, {}, {}, {} end },
     },
-    errors = { { { 1 }, "unique: x: expected a tensor, got an integer; methods are called with a colon, x:unique(...)" } },
+    errors = {
+      { { 1 }, "unique: x: expected a tensor, got an integer; methods are called with a colon, x:unique(...)" },
+    },
     large = function(random32) return { (random32(300, 20) * 10):round() } end,
   },
   searchsorted = {

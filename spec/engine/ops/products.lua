@@ -229,8 +229,20 @@ return {
         rows(scores, norm_line(1e-5, nil, { 1, 2, 3 })) end },
       { "floats", function(T) return { T { { 7 } } }, { { 0 } } end },
       { "floats", function(T) return { T { {} } }, { {} } end },
+      { "floats", function(T) -- rows of 2 x 3 as lines of 6
+        local lines = { norm_line(0.1, { 1, 2, 3, 4, 5, 6 }, { 0, 1, 0, 1, 0, 1 }) { 1, 2, 4, 8, 16, 32 },
+          norm_line(0.1, { 1, 2, 3, 4, 5, 6 }, { 0, 1, 0, 1, 0, 1 }) { 3, -1, 0, 0, 2, 5 } }
+        local want = {}
+        for i, line in ipairs(lines) do want[i] = { { table.unpack(line, 1, 3) }, { table.unpack(line, 4, 6) } } end
+        return { T { { { 1, 2, 4 }, { 8, 16, 32 } }, { { 3, -1, 0 }, { 0, 2, 5 } } }, T { { 1, 2, 3 }, { 4, 5, 6 } },
+          T { { 0, 1, 0 }, { 1, 0, 1 } }, { eps = 0.1, dims = 2 } }, want
+      end },
+      { "floats", function(T) return { T { { 1, 3 } }, { dims = 2, eps = 0 } }, { { -1, 1 } } end },
     },
     errors = {
+      { { x34, { dims = 3 } }, "layer_norm: dims is 3; expected 1..2" },
+      { { x34, { dims = 0 } }, "layer_norm: dims is 0; expected 1..2" },
+      { { x34, lurn.ones(4), { dims = 2 } }, "layer_norm: weight has shape (4); expected (3, 4)" },
       { { x34, lurn.ones(3) }, "layer_norm: weight has shape (3); expected (4)" },
       { { x34, nil, f64 { 1, 2, 3, 4 } }, "layer_norm: bias is float64, x is float32" },
       { { x34, { eps = -1 } }, "layer_norm: eps is -1; expected at least 0" },
@@ -239,6 +251,10 @@ return {
     },
     grads = {
       { lurn.layer_norm, random(2, 3, 4), random(4), random(4) },
+      { function(x, w, b) return lurn.layer_norm(x, w, b, { dims = 2 }) end, random(2, 3, 4), random(3, 4),
+        random(3, 4) },
+      { function(x, w) return lurn.layer_norm(x:transpose(1, 3), w:t(), { dims = 2 }) end, random(4, 3, 2),
+        random(4, 3) },
       { function(x) return lurn.layer_norm(x:t()) end, random(4, 3) },
       { function(x, b) return lurn.layer_norm(x, { bias = b }) end, random(3, 4), random(4) },
     },

@@ -169,6 +169,10 @@ return {
       { "numbers", function(T) return { T(grid), 1, 1 }, { { 4, 5, 6 } }, { { 2, 1, 2 } } end },
       { "numbers", function(T) return { T(grid):t(), 2, { dim = 1 } }, { { 5, 6 }, { 3, 4 } },
         { { 2, 3 }, { 3, 1 } } end },
+      { "numbers", function(T) return { T { 3, 1, 4, 1, 5 }, 3, { sorted = false } }, { 3, 4, 5 }, { 1, 3, 5 } end },
+      { "numbers", function(T) return { T { 3, 1, 4, 1, 5 }, 3, -1, false, false }, { 3, 1, 1 }, { 1, 2, 4 } end },
+      { "numbers", function(T) return { T(grid):t(), 2, { dim = 1, sorted = false } }, { { 5, 4 }, { 3, 6 } },
+        { { 2, 1 }, { 3, 3 } } end },
       { "all", function(T) return { T { 1, 0 }, 0 }, {}, {} end },
       { "floats", function(T) return { T { 1, nan, 2 }, 2 }, { nan, 2 }, { 2, 3 } end },
       { "all", function(T) return { T(1), 1 }, 1, 1 end },
@@ -181,6 +185,7 @@ return {
     grads = {
       { function(x) return (x:topk(2)) end, distinct },
       { function(x) return (x:t():topk(2, 1, false)) end, distinct },
+      { function(x) return (x:topk(2, { sorted = false })) end, distinct },
     },
     large = function(random32) return { random32(300, 100), 7 } end,
   },

@@ -119,12 +119,21 @@ static naive_verdict run_addmm(naive_call *call) {
 
 /* ---- layer_norm -------------------------------------------------------------------------------------------- */
 
+/* Nothing, or a tensor of x's last dims sizes. */
+static bool has_last_sizes(const naive *t, const naive *x, int dims) {
+  if (t == NULL) return true;
+  return t->ndim == dims && memcmp(t->size, x->size + x->ndim - dims, (size_t)dims * sizeof *x->size) == 0;
+}
+
 static naive_verdict run_layer_norm(naive_call *call) {
   const naive *x = call->in[0], *w = call->in[1], *b = call->in[2];
   long double eps = call->real[3];
   if (!naive_is_float(x->dtype) || x->ndim == 0 || !(eps >= 0)) return NAIVE_REFUSED;
-  int64_t n = x->size[x->ndim - 1];
-  if (!shaped(w, 1, n, 0, 0) || !shaped(b, 1, n, 0, 0) || !one_dtype(call)) return NAIVE_REFUSED;
+  if (call->number[4] < 1 || call->number[4] > x->ndim) return NAIVE_REFUSED;
+  int dims = (int)call->number[4];
+  int64_t n = 1;
+  for (int d = x->ndim - dims; d < x->ndim; d++) n *= x->size[d];
+  if (!has_last_sizes(w, x, dims) || !has_last_sizes(b, x, dims) || !one_dtype(call)) return NAIVE_REFUSED;
   if (!naive_out(call, 0, x->dtype, x->ndim, x->size)) return NAIVE_UNKNOWN;
   call->ulps = naive_is_tame(call) && eps < 1e6L ? 8 + 2 * sqrt((double)n) : INFINITY;
   for (int64_t first = 0; first < x->n; first += n) {

@@ -402,7 +402,8 @@ static naive_verdict run_sort(naive_call *call) {
 static naive_verdict run_topk(naive_call *call) {
   if (call->number[1] < 0) return NAIVE_REFUSED;
   if (call->in[0]->n > 2000) return NAIVE_UNKNOWN;
-  return sorted(call, call->number[2], call->number[1], call->number[3], call->number[4]);
+  if (!call->number[4]) return NAIVE_UNKNOWN; /* in the order of places */
+  return sorted(call, call->number[2], call->number[1], call->number[3], call->number[5]);
 }
 
 const naive_op naive_moves[] = {{"view", run_reshape},

@@ -118,10 +118,11 @@ describe("LayerNorm", function()
   it("gives PyTorch's numbers", function()
     local found = 0
     for _, case in ipairs((helper.reference "ops")) do
-      if case.settings.op == "layer_norm" and case.settings.axes == 1 then
+      if case.settings.op == "layer_norm" then
         found = found + 1
         local t, affine = case.tensors, case.tensors.weight ~= nil
-        local m = nn.LayerNorm(5, { eps = case.settings.eps, elementwise_affine = affine })
+        local shape = case.settings.axes == 1 and 5 or { 3, 5 }
+        local m = nn.LayerNorm(shape, { eps = case.settings.eps, elementwise_affine = affine })
         if affine then m:load_state_dict { weight = t.weight, bias = t.bias } end
         local x = helper.leaf(t.x)
         local y = m(x)
@@ -131,7 +132,7 @@ describe("LayerNorm", function()
         if affine then assert.is_true(helper.relative(m.weight.grad, t["grad.weight"]) < 1e-4) end
       end
     end
-    assert.equal(2, found)
+    assert.equal(3, found)
   end)
 
   it("begins as ones and zeros, or without", function()
@@ -144,7 +145,11 @@ describe("LayerNorm", function()
   end)
 
   it("checks its arguments and its input", function()
-    fails("nn.LayerNorm: the shape has 2 dimensions; only the last one can be normalized", nn.LayerNorm, { 3, 4 })
+    fails("nn.LayerNorm: the shape has no dimensions; expected at least one size", nn.LayerNorm, {})
+    fails("nn.LayerNorm: size is 0; expected a positive integer", nn.LayerNorm, { 3, 0 })
+    fails("LayerNorm: input has shape (2, 4, 3); expected (..., 3, 4)", nn.LayerNorm { 3, 4 }, lurn.zeros(2, 4, 3))
+    fails("LayerNorm: input has shape (4); expected (..., 3, 4)", nn.LayerNorm { 3, 4 }, lurn.zeros(4))
+    assert.equal("LayerNorm((3, 4), eps=1e-05, elementwise_affine=true)", tostring(nn.LayerNorm { 3, 4 }))
     fails("nn.LayerNorm: size is -1; expected a positive integer", nn.LayerNorm, -1)
     fails("LayerNorm: input has 5 features; expected 4", nn.LayerNorm(4), lurn.zeros(2, 5))
   end)

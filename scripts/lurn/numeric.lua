@@ -1,0 +1,174 @@
+--- Functions of elements and along dimensions that are made of others: limits that are tensors, moments, sums in
+--- another dtype.
+
+local core = require "lurn.core"
+local check = require "lurn.tensor"
+
+local methods = core.methods
+local check_tensor, check_options = check.tensor, check.options
+
+-- ---- clamp ------------------------------------------------------------------------------------
+
+local clamp, clamp_ = methods.clamp, methods.clamp_
+
+local function shape_text(t) return "(" .. table.concat(t.shape, ", ") .. ")" end
+
+-- Both limits when one of them is a tensor, from the arguments of clamp, where they may stand in a table by name.
+local function tensor_limits(who, low, high)
+  local named = type(low) == "table" and low or type(high) == "table" and high or nil
+  if named and not (core.is_tensor(named.min) or core.is_tensor(named.max)) then return nil end
+  if named then
+    check_options(named, who, { "min", "max" })
+    if named ~= low then named = { min = named.min == nil and low or named.min, max = named.max } end
+    low, high = named.min, named.max
+  end
+  if core.is_tensor(low) or core.is_tensor(high) then return { low = low, high = high } end
+end
+
+local function check_limit(who, what, limit, x)
+  if limit == nil or type(limit) == "number" then return end
+  if not core.is_tensor(limit) then
+    core.raise(("%s: %s: expected a tensor or a number, got a %s"):format(who, what, type(limit)))
+  end
+  local ndim = math.max(limit.ndim, x.ndim)
+  for i = 1, ndim do
+    local a, b = x.shape[x.ndim - i + 1] or 1, limit.shape[limit.ndim - i + 1] or 1
+    if a ~= b and a ~= 1 and b ~= 1 then
+      core.raise(("%s: shapes %s and %s do not broadcast"):format(who, shape_text(x), shape_text(limit)))
+    end
+  end
+end
+
+-- An element that equals its limit counts as x's; NaN in either stays, which maximum and minimum see to.
+local function clamp_between(who, x, limits)
+  check_tensor(x, who, "self")
+  check_limit(who, "min", limits.low, x)
+  check_limit(who, "max", limits.high, x)
+  if limits.low ~= nil then x = core.where(core.ge(x, limits.low), x, core.maximum(x, limits.low)) end
+  if limits.high == nil then return x end
+  check_limit(who, "max", limits.high, x)
+  return core.where(core.le(x, limits.high), x, core.minimum(x, limits.high))
+end
+
+--- min(max(x, min), max), elementwise: x:clamp(min, max) or x:clamp{min = ..., max = ...}. Limits are numbers or, also
+--- one of them, tensors that broadcast with x, and get the gradient where they are taken.
+---@param min number|lurn.Tensor|nil
+---@param max number|lurn.Tensor|nil
+---@return lurn.Tensor
+function methods:clamp(min, max, ...)
+  local limits = select("#", ...) == 0 and tensor_limits("clamp", min, max)
+  if limits then return clamp_between("clamp", self, limits) end
+  if max == nil and select("#", ...) == 0 then return clamp(self, min) end
+  return clamp(self, min, max, ...)
+end
+
+--- The same in place.
+---@param min number|lurn.Tensor|nil
+---@param max number|lurn.Tensor|nil
+---@return lurn.Tensor self
+function methods:clamp_(min, max, ...)
+  local limits = select("#", ...) == 0 and tensor_limits("clamp_", min, max)
+  if not limits and max == nil and select("#", ...) == 0 then return clamp_(self, min) end
+  if not limits then return clamp_(self, min, max, ...) end
+  check_tensor(self, "clamp_", "self")
+  local y = clamp_between("clamp_", self:clone(), limits) -- a copy: backward needs what is overwritten
+  if shape_text(y) ~= shape_text(self) then
+    core.raise(("clamp_: the result of shape %s does not fit in place into %s"):format(shape_text(y),
+      shape_text(self)))
+  end
+  if y.dtype ~= self.dtype then
+    core.raise(("clamp_: the result is %s and does not fit in place into %s"):format(y.dtype, self.dtype))
+  end
+  return self:copy_(y)
+end
+
+core.clamp = methods.clamp
+--- clamp under its other name.
+methods.clip = methods.clamp
+--- clamp_ under its other name.
+methods.clip_ = methods.clamp_
+core.clip = methods.clip
+
+-- ---- Moments ----------------------------------------------------------------------------------
+
+-- dim and keepdim of var's arguments, as options of mean.
+local function along(dim, correction, keepdim)
+  local named = type(dim) == "table" and dim[1] == nil and dim or type(correction) == "table" and correction
+    or type(keepdim) == "table" and keepdim or {}
+  if dim == named then dim = nil end
+  if type(keepdim) == "table" then keepdim = nil end
+  if named.keepdim ~= nil then keepdim = named.keepdim end
+  return { dim = named.dim or dim, keepdim = keepdim or false }
+end
+
+-- A spread and the mean along the same dimensions.
+local function with_mean(name)
+  return function(x, ...)
+    check_tensor(x, name .. "_mean", "x")
+    local spread = methods[name](x, ...)
+    return spread, x:mean(along(...))
+  end
+end
+
+--- x:var(dim, correction, keepdim) and the mean along the same dimensions.
+---@param dim integer|integer[]|nil
+---@param correction number? default 1
+---@param keepdim boolean?
+---@return lurn.Tensor var
+---@return lurn.Tensor mean
+methods.var_mean = with_mean "var"
+core.var_mean = methods.var_mean
+
+--- x:std(dim, correction, keepdim) and the mean along the same dimensions.
+---@param dim integer|integer[]|nil
+---@param correction number? default 1
+---@param keepdim boolean?
+---@return lurn.Tensor std
+---@return lurn.Tensor mean
+methods.std_mean = with_mean "std"
+core.std_mean = methods.std_mean
+
+-- ---- Sums in another dtype --------------------------------------------------------------------
+
+local dtypes = { float32 = true, float64 = true, int64 = true, int32 = true, uint8 = true, bool = true }
+
+-- A reduction with the option dtype, which x is converted to first.
+local function with_dtype(name)
+  local reduce = methods[name]
+  return function(x, ...)
+    local n = select("#", ...)
+    local given = n > 0 and select(n, ...) or nil
+    if type(given) ~= "table" or given.dtype == nil or not core.is_tensor(x) then return reduce(x, ...) end
+    if not dtypes[given.dtype] then
+      core.raise(("%s: there is no dtype %q; expected float32, float64, int64, int32, uint8 or bool"):format(name,
+        tostring(given.dtype)))
+    end
+    local args, rest = { ... }, {}
+    for key, value in pairs(given) do
+      if key ~= "dtype" then rest[key] = value end
+    end
+    args[n] = next(rest) and rest or nil
+    return reduce(x.dtype == given.dtype and x or x:to(given.dtype), table.unpack(args, 1, args[n] and n or n - 1))
+  end
+end
+
+--- The sum over the dimensions dim, or over all: x:sum(dim, keepdim) or x:sum{dim = 1, keepdim = true, dtype =
+--- "float64"}; x is converted to the dtype first.
+---@param dim integer|integer[]|nil
+---@param keepdim boolean?
+---@return lurn.Tensor
+methods.sum = with_dtype "sum"
+
+--- The mean, with dim, keepdim and dtype as for sum; integers need a dtype.
+---@param dim integer|integer[]|nil
+---@param keepdim boolean?
+---@return lurn.Tensor
+methods.mean = with_dtype "mean"
+
+--- The product, with dim, keepdim and dtype as for sum.
+---@param dim integer|integer[]|nil
+---@param keepdim boolean?
+---@return lurn.Tensor
+methods.prod = with_dtype "prod"
+
+core.sum, core.mean, core.prod = methods.sum, methods.mean, methods.prod
