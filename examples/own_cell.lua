@@ -1,6 +1,6 @@
--- A recurrent cell of one's own, from single ops, and where its memory belongs.
+-- A recurrent cell of one's own, from single ops, and three places for its memory.
 --
---   lurn examples/own_cell.lua            trains three cells on one task and compares them; --help tells more
+--   lurn examples/own_cell.lua            trains three cells on one task, from several seeds; --help tells more
 --
 -- All three have the gates of an LSTM and differ in one line: whether the memory c is added before the nonlinearity,
 -- inside of it, or after it.
@@ -111,12 +111,13 @@ local LINE = {
     .. "option, 130 after Ctrl-C.",
   groups = { { "Options", options = {
     { "length", 30, "symbols in a sequence", min = 2 },
-    { "iterations", 400, "batches to learn from", min = 0 },
+    { "iterations", 150, "batches to learn from", min = 0 },
     { "batch_size", 64, "sequences in a batch", min = 1 },
     { "hidden_size", 24, "units of the cell", min = 1 },
     { "learning_rate", 1e-2, "Adam's", min = 0 },
     { "forget_bias", 3.0, "of the gate f at first: f = sigmoid(3) = 0.95" },
-    { "seed", 2, "of the random numbers" },
+    { "seeds", 5, "runs of each cell, which start from different weights", min = 1 },
+    { "seed", 1, "of the first run; the next ones count up" },
     { "num_threads", 1, "threads; these products are small", min = 1, max = 256 },
   } } },
 }
@@ -130,40 +131,58 @@ end
 
 -- ---- Main -----------------------------------------------------------------------------------------------------
 
--- Each cell starts from the same weights and sees the same sequences.
-local function run(combine, o)
-  lurn.manual_seed(o.seed)
+-- Of one seed all cells start from the same weights and see the same sequences.
+local function run(combine, o, seed)
+  lurn.manual_seed(seed)
   local model, r = Model(combine, o), {}
   r.first, r.last = gradients(model, draw(o, o.length))
+  r.arrives = r.first / r.last
   learn(model, o)
   r.right, r.largest = try(model, o, o.length)
   r.longer_right, r.longer_largest = try(model, o, 4 * o.length)
   return r
 end
 
+-- Mean, smallest and largest of one result over the runs.
+local function over(runs, name)
+  local sum, least, most = 0, math.huge, -math.huge
+  for _, r in ipairs(runs) do
+    sum, least, most = sum + r[name], math.min(least, r[name]), math.max(most, r[name])
+  end
+  return sum / #runs, least, most
+end
+
+local function percent(runs, name)
+  local mean, worst = over(runs, name)
+  return ("%d%% (%d%%)"):format(math.floor(100 * mean + 0.5), math.floor(100 * worst + 0.5))
+end
+
 local WHY = [[
-gradient at T and 1: |dL/dc| of the last and the first step's memory before training, on the same weights and sequences.
-right, largest |h|: after training, on new sequences of the same length, then of four times that length.
+gradient at 1: |dL/dc_1| before training. arrives: its ratio to that of the last step. right: after training, on new
+sequences of the same length, then of four times that length, and the largest |h| of any run there. In brackets the
+worst of the runs; all cells start from the same weights and see the same sequences.
 
 Along the memory dc_t/dc_(t-1) is f (1 - c_t^2) where c is added before the nonlinearity: each step multiplies by the
-slope of tanh as well, so what fills the memory closes the way back to it. Inside and after it is f alone: the gradient
-flows by addition, and with f near 1 it arrives. But after the nonlinearity nothing bounds h, which grows with all that
-c adds up, and takes the gates and the gradient's ways through U h with it; on a short task that may even help, on
-longer sequences h comes to where it has never been. Inside, h = o tanh(c) stays within 1 whatever c holds. Only there
-both are true: the gradient flows by addition, and h is bounded. That is the LSTM.]]
+slope of tanh as well, which is below 1 wherever the memory holds something. Inside and after it is f alone, whatever c
+holds; the measured gradients have come by way of h and the gates too. h = o tanh(c) and h = o c with c = tanh(...) stay
+within 1; h = o c with c added up is not bounded. Inside, the LSTM's place, is the one where both hold. Which cell
+learns this task best is another question: a run of few batches tells what these seeds give, and --seeds 20 or another
+--length may rank them differently.]]
 
 local function main()
   local o = read_options()
   lurn.set_num_threads(o.num_threads)
-  print(("Remember the first of %d symbols, one of %d; %d batches of %d."):format(o.length, SYMBOLS, o.iterations,
-    o.batch_size))
+  print(("Remember the first of %d symbols, one of %d; %d batches of %d; %d seeds, mean (worst)."):format(o.length,
+    SYMBOLS, o.iterations, o.batch_size, o.seeds))
   for _, place in ipairs(PLACES) do print(("  %-7s %s"):format(place[1], place[2])) end
-  print(("%-8s %13s %10s %8s %12s %14s %12s"):format("memory", "gradient at T", "at 1", "right", "largest |h|",
-    "right, longer", "largest |h|"))
+  print(("%-8s %20s %16s %13s %8s %14s %8s"):format("memory", "gradient at 1", "arrives", "right", "|h|",
+    "right, longer", "|h|"))
   for _, place in ipairs(PLACES) do
-    local r = run(place[3], o)
-    print(("%-8s %13.1e %10.1e %7.0f%% %12.2f %13.0f%% %12.2f"):format(place[1], r.last, r.first, 100 * r.right,
-      r.largest, 100 * r.longer_right, r.longer_largest))
+    local runs = {}
+    for k = 1, o.seeds do runs[k] = run(place[3], o, o.seed + k - 1) end
+    print(("%-8s %10.1e (%.1e) %7.2f (%.2f) %13s %8.2f %14s %8.2f"):format(place[1], over(runs, "first"),
+      select(2, over(runs, "first")), over(runs, "arrives"), select(2, over(runs, "arrives")), percent(runs, "right"),
+      select(3, over(runs, "largest")), percent(runs, "longer_right"), select(3, over(runs, "longer_largest"))))
   end
   print(WHY)
 end

@@ -9,8 +9,9 @@ local SCRIPTS = "scripts/lurn/"
 
 -- Sections of the reference: title, files in order, and how the tables that files return are called.
 local sections = {
-  { "Making tensors, elements, settings", { "meta.lua", "tensor.lua", "arrange.lua", "numeric.lua" } },
+  { "Making tensors, elements, settings", { "meta.lua", "tensor.lua" } },
   { "Ops" },
+  { "Methods made of ops", { "arrange.lua", "numeric.lua" } },
   { "Gradients", { "autograd.lua" } },
   { "lurn.nn: modules",
     { "nn/module.lua", "nn/parameter.lua", "nn/sequential.lua", "nn/module_list.lua", "nn/module_dict.lua" } },
