@@ -256,8 +256,8 @@ describe("writing x[key] = value", function()
     assert.equal("index: cannot assign a table; expected a tensor or a number", message(write, x, 1, { 1, 2, 3, 4 }))
     assert.equal("select: index 4 in dimension 1 of size 3", message(write, x, 4, 0))
     assert.equal("index: range {1, 9} in dimension 1 of size 3", message(write, x, { { 1, 9 } }, 0))
-    assert.equal("index_put: index 4; expected 1..3", message(write, x, ids { 1, 4 }, 0))
-    assert.equal("index_put: indices are float32; expected int64 or another integer type",
+    assert.equal("index_put_: index 4; expected 1..3", message(write, x, ids { 1, 4 }, 0))
+    assert.equal("index_put_: indices are float32; expected int64 or another integer type",
       message(write, x, lurn.ones(1), 0))
     assert.equal("index_put_: source of shape (2) does not broadcast to (12)",
       message(write, x, x:gt(0), lurn.ones(2)))
