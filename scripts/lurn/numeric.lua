@@ -58,6 +58,7 @@ end
 function methods:clamp(min, max, ...)
   local limits = select("#", ...) == 0 and tensor_limits("clamp", min, max)
   if limits then return clamp_between("clamp", self, limits) end
+  if self == nil and min == nil then return clamp() end -- x.clamp(): the op says what is missing
   if max == nil and select("#", ...) == 0 then return clamp(self, min) end
   return clamp(self, min, max, ...)
 end
@@ -137,6 +138,7 @@ local function with_dtype(name)
   local reduce = methods[name]
   return function(x, ...)
     local n = select("#", ...)
+    if x == nil and n == 0 then return reduce() end -- x.sum(): the op says what is missing
     local given = n > 0 and select(n, ...) or nil
     if type(given) ~= "table" or given.dtype == nil or not core.is_tensor(x) then return reduce(x, ...) end
     if not dtypes[given.dtype] then
