@@ -149,10 +149,21 @@ static void mark_wanted(sweep *s) {
 
 /* ---- Gathering gradients ----------------------------------------------------------------------------------- */
 
-/* True when nobody else can see the tensor's memory, which is no larger than it needs, and nothing hangs on it. */
-static bool exclusive(const lurn_tensor *t) {
-  return t->refs == 1 && t->storage->refs == 1 && !t->storage->foreign && lurn_tensor_is_contiguous(t) &&
-         t->storage->bytes == (size_t)lurn__numel(t) * lurn__tensor_width(t) && !t->requires_grad && t->grad == NULL;
+/* Where the gradients that an edge carries come together; NULL when they go nowhere. */
+static lurn_tensor **slot_of(sweep *s, const lurn__edge *edge) {
+  if (edge->node != NULL) return &((lurn__graph_node *)edge->node)->grad_out[edge->output];
+  leaf *to = edge->leaf != NULL ? find_leaf(s, edge->leaf) : NULL;
+  return to != NULL ? &to->grad : NULL;
+}
+
+/* Lends grad_in to a node that adds to it: what came together so far, where only the sweep sees it. */
+static void lend(sweep *s, const lurn__graph_node *node, lurn_tensor **grad_in, const bool *need) {
+  for (int64_t i = 0; i < node->n_in; i++) {
+    lurn_tensor **slot = need[i] ? slot_of(s, &node->edges[i]) : NULL;
+    if (slot == NULL || *slot == NULL || !lurn__graph_exclusive(*slot)) continue;
+    grad_in[i] = *slot;
+    *slot = NULL;
+  }
 }
 
 /* *slot += g; takes over g. */
@@ -162,7 +173,7 @@ static lurn_status gather(lurn_ctx *ctx, lurn_tensor **slot, lurn_tensor *g) {
     return LURN_OK;
   }
   lurn_status status;
-  if (exclusive(*slot)) {
+  if (lurn__graph_exclusive(*slot)) {
     status = lurn__add_(ctx, *slot, g);
   } else {
     lurn_tensor *sum;
@@ -188,14 +199,12 @@ static lurn_status hand_on(sweep *s, lurn__graph_node *node, lurn_tensor **grad_
   lurn_status status = LURN_OK;
   for (int64_t i = 0; i < node->n_in; i++) {
     lurn_tensor *g = grad_in[i];
-    const lurn__edge *edge = &node->edges[i];
     grad_in[i] = NULL;
     if (g == NULL) continue;
     if (status == LURN_OK) status = check_gradient(s, node->base.name, g, &node->in_meta[i]);
-    leaf *to = edge->leaf != NULL ? find_leaf(s, edge->leaf) : NULL;
-    if (status != LURN_OK || (edge->node == NULL && to == NULL)) lurn_release(g);
-    else if (edge->node != NULL) status = gather(s->ctx, &((lurn__graph_node *)edge->node)->grad_out[edge->output], g);
-    else status = gather(s->ctx, &to->grad, g);
+    lurn_tensor **slot = slot_of(s, &node->edges[i]);
+    if (status != LURN_OK || slot == NULL) lurn_release(g);
+    else status = gather(s->ctx, slot, g);
   }
   return status;
 }
@@ -235,6 +244,7 @@ static lurn_status run_backward(sweep *s, lurn__graph_node *node, bool *ran) {
   bool any = false;
   for (size_t i = 0; i < n; i++) any |= need[i] = node->need[i] && edge_wanted(s, &node->edges[i]);
   *ran = any;
+  if (any && node->adds_into) lend(s, node, grad_in, need);
   lurn_status status = any ? node->backward(s->ctx, node, grad_in, need) : LURN_OK;
   if (status == LURN_OK) {
     status = hand_on(s, node, grad_in);
@@ -307,7 +317,7 @@ static void finish(sweep *s) {
 
 /* A gradient that leaves the sweep has memory of its own. */
 static lurn_status make_exclusive(lurn_ctx *ctx, lurn_tensor **g) {
-  if (*g == NULL || exclusive(*g)) return LURN_OK;
+  if (*g == NULL || lurn__graph_exclusive(*g)) return LURN_OK;
   lurn_tensor *copy;
   LURN__TRY(lurn__clone(ctx, *g, &copy));
   lurn_release(*g);

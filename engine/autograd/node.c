@@ -75,6 +75,11 @@ void lurn__graph_node_attach(lurn__graph_node *node, int i, lurn_tensor *t) {
   if (former != NULL) lurn__node_release(t->ctx, former);
 }
 
+bool lurn__graph_exclusive(const lurn_tensor *t) {
+  return t->refs == 1 && t->storage->refs == 1 && !t->storage->foreign && lurn_tensor_is_contiguous(t) &&
+         t->storage->bytes == (size_t)lurn__numel(t) * lurn__tensor_width(t) && !t->requires_grad && t->grad == NULL;
+}
+
 lurn_status lurn__check_history(lurn_ctx *ctx, const char *who, const lurn_tensor *t) {
   bool tracked = t->node != NULL || (t->base != NULL && t->base->node != NULL);
   if (!tracked || t->history == t->storage->version) return LURN_OK;

@@ -17,7 +17,8 @@ typedef struct lurn__edge {
 
 typedef struct lurn__graph_node lurn__graph_node;
 
-/* Fills grad_in from grad_out for the inputs with need; own references, NULL meaning zero. */
+/* Fills grad_in from grad_out for the inputs with need; own references, NULL meaning zero.  Where the node adds_into, grad_in may
+ * come with gradients of the sweep's own, which go back in with more added. */
 typedef lurn_status lurn__node_backward(lurn_ctx *ctx, lurn__graph_node *node, lurn_tensor **grad_in, const bool *need);
 
 struct lurn__graph_node {
@@ -28,6 +29,7 @@ struct lurn__graph_node {
                         lurn__graph_node *node); /* NULL, or gives back what only this kind of node has */
   int64_t n_in;
   int n_out;
+  bool adds_into; /* backward adds to the grad_in it is given, see lurn__op */
   bool consumed; /* an earlier backward freed what was saved */
   bool wanted;   /* in the current sweep: gradients are to flow through here */
   bool busy;     /* a sweep holds gradients here */
@@ -48,6 +50,9 @@ lurn_status lurn__graph_node_new(lurn_ctx *ctx, const char *name, lurn_tensor *c
 void lurn__graph_node_attach(lurn__graph_node *node, int i, lurn_tensor *t);
 /* Gives back saved tensors, edges and extra; the node stays, consumed. */
 void lurn__graph_node_consume(lurn_ctx *ctx, lurn__graph_node *node);
+
+/* True when nobody but the holder can see the tensor's memory, which is no larger than it needs, and nothing hangs on it. */
+bool lurn__graph_exclusive(const lurn_tensor *t);
 
 /* LURN_EVERSION when t's memory was changed since its place in the graph was set, through another tensor. */
 lurn_status lurn__check_history(lurn_ctx *ctx, const char *who, const lurn_tensor *t);

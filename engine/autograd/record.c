@@ -72,6 +72,7 @@ static lurn_status new_op_node(lurn_ctx *ctx, const lurn_op_info *info, const vo
   size_t bytes = sizeof(op_extra) + info->args_size + ints_bytes(info, args);
   LURN__TRY(lurn__graph_node_new(ctx, info->name, in, n_in, info->n_outputs, bytes, &node));
   node->backward = op_backward;
+  node->adds_into = lurn__op_of(info)->adds_into;
   node->release_extra = release_op_extra;
   keep_args(node->extra, info, args);
   *out = node;
@@ -88,10 +89,18 @@ typedef struct write_extra {
   int64_t offset; /* of v in base, which is contiguous */
 } write_extra;
 
+/* A gradient to be changed: *from itself, taken over, where only the sweep sees it, else a copy. */
+static lurn_status take_whole(lurn_ctx *ctx, lurn_tensor **from, lurn_tensor **out) {
+  if (!lurn__graph_exclusive(*from)) return lurn__clone(ctx, *from, out);
+  *out = *from;
+  *from = NULL;
+  return LURN_OK;
+}
+
 static lurn_status write_backward(lurn_ctx *ctx, lurn__graph_node *node, lurn_tensor **grad_in, const bool *need) {
   const write_extra *extra = node->extra;
   lurn_tensor *whole, *window;
-  LURN__TRY(lurn__clone(ctx, node->grad_out[0], &whole));
+  LURN__TRY(take_whole(ctx, &node->grad_out[0], &whole));
   lurn_status status = lurn__tensor_view(whole, &extra->shape, extra->stride, extra->offset, &window);
   if (status != LURN_OK) {
     lurn_release(whole);

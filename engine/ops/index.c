@@ -231,7 +231,7 @@ static lurn_status index_backward(lurn__grad_call *grad) {
   picking p;
   LURN__TRY(plan_again(grad, args->dim, args->index.count, &p));
   LURN__TRY(lurn__as_contiguous(grad->ctx, grad->grad_out[0], grad->in[0].dtype, gy));
-  LURN__TRY(lurn__zeros_like_meta(grad->ctx, &grad->in[0], &grad->grad_in[0]));
+  LURN__TRY(lurn__grad_buffer(grad, 0));
   slices s = slices_of(&p, grad->saved[SAVED_PLACES], grad->grad_in[0], *gy);
   add_picked(grad->ctx, &s, grad->in[0].dtype);
   return LURN_OK;
@@ -240,6 +240,7 @@ static lurn_status index_backward(lurn__grad_call *grad) {
 const lurn__op lurn__op_index = {
     .forward = index_forward,
     .backward = index_backward,
+    .adds_into = true,
     .doc =
         "The slices of x at the positions index along dimension dim, which gives way to the shape of index; a copy.\n"
         "A tensor of integers stands for one dimension. A tensor of bools is a mask: it stands for as many dimensions "

@@ -185,12 +185,13 @@ static lurn_status index_select_backward(lurn__grad_call *grad) {
   int64_t stride[LURN_MAX_DIMS] = {0};
   stride[dim] = 1;
   LURN__TRY(lurn__tensor_view(index, &gy->shape, stride, index->offset, wide));
-  LURN__TRY(lurn__zeros_like_meta(grad->ctx, &grad->in[0], &grad->grad_in[0]));
+  LURN__TRY(lurn__grad_buffer(grad, 0));
   return lurn__add_at(grad->ctx, grad->grad_in[0], dim, *wide, 0, gy);
 }
 
 const lurn__op lurn__op_index_select = {.forward = index_select_forward,
                                         .backward = index_select_backward,
+                                        .adds_into = true,
                                         .doc =
                                             "The slices of x at the positions index (one dimension) along dim, in that "
                                             "order.\nA position may come several times; its gradients add up."};

@@ -124,7 +124,7 @@ static lurn_status embedding_forward(lurn__call *call) {
 static lurn_status embedding_backward(lurn__grad_call *grad) {
   lurn_tensor *ids = grad->saved[SAVED_IDS], **gy = lurn__temp(&grad->temps);
   if (!grad->need[1]) return LURN_OK;
-  LURN__TRY(lurn__zeros_like_meta(grad->ctx, &grad->in[1], &grad->grad_in[1]));
+  LURN__TRY(lurn__grad_buffer(grad, 1));
   LURN__TRY(lurn__as_contiguous(grad->ctx, grad->grad_out[0], grad->in[1].dtype, gy));
   lurn_tensor *table = grad->grad_in[1];
   lurn__add_scaled_fn *add = lurn__kernels_of(grad->ctx)->elementwise->add_scaled[table->dtype];
@@ -138,6 +138,7 @@ static lurn_status embedding_backward(lurn__grad_call *grad) {
 const lurn__op lurn__op_embedding = {
     .forward = embedding_forward,
     .backward = embedding_backward,
+    .adds_into = true,
     .doc = "The rows of weight that ids name.\nids (...) of integers, weight (classes, features); "
            "result (..., features). An id outside the classes is an error."};
 

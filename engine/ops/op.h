@@ -10,7 +10,11 @@
  * lurn__NAME, which has the public prototypes.
  *
  * backward(grad) sets grad_in[i] (own references) for the inputs with need[i]; leaving NULL means zero.  Gradients may be of the
- * shape that the input was broadcast to: lurn__sum_to brings them back. */
+ * shape that the input was broadcast to: lurn__sum_to brings them back.
+ *
+ * An op that picks some elements of an input says adds_into: its backward asks for grad_in[i] by lurn__grad_buffer and adds to it.
+ * The buffer may hold what other users of the input gave before, so that many slices of a tensor share one gradient instead of
+ * making one each that is nearly all zero. */
 #ifndef LURN_OPS_OP_H
 #define LURN_OPS_OP_H
 
@@ -121,6 +125,7 @@ struct lurn__op {
   lurn_status (*forward)(lurn__call *call);
   lurn_status (*backward)(lurn__grad_call *grad); /* NULL: not differentiable */
   bool view;                                      /* the output shares the first input's elements */
+  bool adds_into;                                 /* backward adds to what lurn__grad_buffer gives */
 };
 
 const lurn__op *lurn__op_of(const lurn_op_info *info);
@@ -188,6 +193,8 @@ lurn_status lurn__sum_to(lurn_ctx *ctx, lurn_tensor *g, const lurn__meta *meta, 
 /* The same, taking over *g. */
 lurn_status lurn__give_sum_to(lurn_ctx *ctx, lurn_tensor *g, const lurn__meta *meta, lurn_tensor **out);
 lurn_status lurn__zeros_like_meta(lurn_ctx *ctx, const lurn__meta *meta, lurn_tensor **out);
+/* Makes grad_in[i] a contiguous tensor like the input, to be added to: zero, or the gradient that has come together so far. */
+lurn_status lurn__grad_buffer(lurn__grad_call *grad, int i);
 
 /* ---- Making a family of typed functions from ops.def ------------------------------------------------------- */
 

@@ -225,3 +225,8 @@ lurn_status lurn__give_sum_to(lurn_ctx *ctx, lurn_tensor *g, const lurn__meta *m
 lurn_status lurn__zeros_like_meta(lurn_ctx *ctx, const lurn__meta *meta, lurn_tensor **out) {
   return lurn_zeros(ctx, meta->dtype, meta->shape.ndim, meta->shape.size, out);
 }
+
+lurn_status lurn__grad_buffer(lurn__grad_call *grad, int i) {
+  assert(lurn__op_of(grad->info)->adds_into);
+  return grad->grad_in[i] != NULL ? LURN_OK : lurn__zeros_like_meta(grad->ctx, &grad->in[i], &grad->grad_in[i]);
+}

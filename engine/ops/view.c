@@ -192,15 +192,16 @@ static lurn_status narrow_forward(lurn__call *call) {
 static lurn_status narrow_backward(lurn__grad_call *grad) {
   const struct lurn__narrow_args *args = grad->args;
   lurn_tensor **window = lurn__temp(&grad->temps);
-  LURN__TRY(lurn__zeros_like_meta(grad->ctx, &grad->in[0], &grad->grad_in[0]));
+  LURN__TRY(lurn__grad_buffer(grad, 0));
   LURN__TRY(lurn__narrow(grad->ctx, grad->grad_in[0], args->dim, args->start, args->length, window));
-  return lurn__copy_(grad->ctx, *window, grad->grad_out[0]);
+  return lurn__add_(grad->ctx, *window, grad->grad_out[0]);
 }
 
 const lurn__op lurn__op_narrow = {
     .forward = narrow_forward,
     .backward = narrow_backward,
     .view = true,
+    .adds_into = true,
     .doc = "length elements of dimension dim from position start on, sharing memory.\nA negative "
            "start counts from the end."};
 
@@ -228,15 +229,16 @@ static lurn_status select_forward(lurn__call *call) {
 static lurn_status select_backward(lurn__grad_call *grad) {
   const struct lurn__select_args *args = grad->args;
   lurn_tensor **window = lurn__temp(&grad->temps);
-  LURN__TRY(lurn__zeros_like_meta(grad->ctx, &grad->in[0], &grad->grad_in[0]));
+  LURN__TRY(lurn__grad_buffer(grad, 0));
   LURN__TRY(lurn__select(grad->ctx, grad->grad_in[0], args->dim, args->index, window));
-  return lurn__copy_(grad->ctx, *window, grad->grad_out[0]);
+  return lurn__add_(grad->ctx, *window, grad->grad_out[0]);
 }
 
 const lurn__op lurn__op_select = {
     .forward = select_forward,
     .backward = select_backward,
     .view = true,
+    .adds_into = true,
     .doc = "The slice at position index of dimension dim, which disappears; shares memory.\nA "
            "negative index counts from the end."};
 

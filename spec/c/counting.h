@@ -10,6 +10,7 @@
 typedef struct counting {
   int64_t blocks, bytes; /* alive */
   int64_t calls;         /* that asked for memory */
+  int64_t taken;         /* bytes in all, also those given back since */
   int64_t fail_at;       /* number of the call that fails, from 1; 0: none */
   bool fail_on;          /* and all after it */
   bool wrong_size;       /* a block came back with another size than it was taken with */
@@ -31,6 +32,7 @@ static inline void *counting_alloc(void *ud, void *ptr, size_t old_size, size_t 
     *(size_t *)(void *)raw = new_size;
     c->blocks++;
     c->bytes += (int64_t)new_size;
+    c->taken += (int64_t)new_size;
     return raw + COUNTING_HEADER;
   }
   if (raw != NULL) {

@@ -6,28 +6,12 @@ local lengths = require "lurn.nn.lengths"
 
 local walk = {}
 
--- Halving by views keeps backward at T log T elements: each view's gradient is as large as what it was taken from.
-local function collect(x, n, list)
-  if n == 1 then
-    list[#list + 1] = core.select(x, 1, 1)
-    return
-  end
-  local half = n // 2
-  collect(core.narrow(x, 1, 1, half), half, list)
-  collect(core.narrow(x, 1, half + 1, n - half), n - half, list)
-end
-
 ---The slices of the first dimension, as views.
 ---@param x lurn.Tensor (T, ...)
 ---@return lurn.Tensor[] # T tensors (...)
 function walk.unbind(x)
-  local list, n = {}, x.shape[1]
-  if n == 0 then return list end
-  if x.requires_grad then
-    collect(x, n, list)
-  else
-    for t = 1, n do list[t] = core.select(x, 1, t) end
-  end
+  local list = {}
+  for t = 1, x.shape[1] do list[t] = core.select(x, 1, t) end
   return list
 end
 
