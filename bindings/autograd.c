@@ -154,10 +154,13 @@ static int version_of(lua_State *L) {
 
 /* ---- Custom functions -------------------------------------------------------------------------------------- */
 
-/* A userdata that the registry keeps under its own address as long as a node needs it; its user value is the Lua function. */
+/* A userdata that the registry keeps under its own address as long as a node needs it.  Its user values are the Lua function and
+ * nil or a list of tensors that are freed with the node.  With such a list the function's results are freed too once the engine
+ * has them: whoever gives it works for lurn itself and keeps none. */
 typedef struct callback {
   bind_state *self;
   const char *name;
+  bool owns;                    /* there is a list */
   lurn_tensor *const *grad_out; /* of the call in progress */
   int n_out;
   lurn_tensor **grad_in;
@@ -186,6 +189,7 @@ static int call_backward(lua_State *L) {
   }
   for (int i = 0; i < c->n_in; i++)
     if (c->need[i] && !lua_isnil(L, 2 + i)) c->grad_in[i] = lurn_retain(bind_test_tensor(L, c->self, 2 + i));
+  for (int i = 0; i < c->n_in && c->owns; i++) bind_drop_tensor(L, c->self, 2 + i);
   return 0;
 }
 
@@ -216,11 +220,27 @@ static lurn_status custom_backward(lurn_ctx *ctx, void *ud, lurn_tensor *const *
   return call_protected(c->self, call_backward, c, 0);
 }
 
+/* Frees the tensors of the callback on top of the stack. */
+static void free_owned(lua_State *L, const callback *c) {
+  lua_getiuservalue(L, -1, 2);
+  for (lua_Integer i = (lua_Integer)lua_rawlen(L, -1); i > 0; i--) {
+    lua_rawgeti(L, -1, i);
+    bind_drop_tensor(L, c->self, -1);
+    lua_pop(L, 1);
+  }
+  lua_pop(L, 1);
+}
+
 /* Lets the callback be collected together with its function.  Removing a field asks for no memory. */
 static void free_callback(void *ud) {
   callback *c = ud;
   lua_State *L = c->self->main;
-  if (c->self->ctx == NULL || !lua_checkstack(L, 2)) return; /* closing: the registry is going away as a whole */
+  if (c->self->ctx == NULL || !lua_checkstack(L, 8)) return; /* closing: the registry is going away as a whole */
+  if (c->owns) {
+    lua_rawgetp(L, LUA_REGISTRYINDEX, c);
+    free_owned(L, c);
+    lua_pop(L, 1);
+  }
   lua_pushnil(L);
   lua_rawsetp(L, LUA_REGISTRYINDEX, c);
 }
@@ -235,24 +255,26 @@ static const char *intern(lua_State *L, int index) {
   return lua_tostring(L, index);
 }
 
-/* Pushes a callback that nobody holds yet but the stack. */
+/* Pushes a callback that nobody holds yet but the stack; the list of tensors stands above the function. */
 static callback *push_callback(lua_State *L, bind_state *self, const char *name, int function) {
-  callback *c = lua_newuserdatauv(L, sizeof *c, 1);
-  *c = (callback){.self = self, .name = name};
-  lua_pushvalue(L, function);
-  lua_setiuservalue(L, -2, 1);
+  callback *c = lua_newuserdatauv(L, sizeof *c, 2);
+  *c = (callback){.self = self, .name = name, .owns = lua_istable(L, function + 1)};
+  for (int i = 1; i <= 2; i++) {
+    lua_pushvalue(L, function + i - 1);
+    lua_setiuservalue(L, -2, i);
+  }
   return c;
 }
 
 enum { MAX_RESULTS = 16 };
 
-/* core.custom(name, inputs, values, backward): see scripts/lurn/autograd.lua. */
+/* core.custom(name, inputs, values, backward [, owned]): see scripts/lurn/autograd.lua, and callback for the list. */
 static int custom(lua_State *L) {
   bind_state *self = bind_self(L);
   lurn_tensor *out[MAX_RESULTS];
   bind_check_string(L, 1, "custom_function", "name");
   luaL_checktype(L, 4, LUA_TFUNCTION);
-  lua_settop(L, 4);
+  lua_settop(L, 5);
   const char *name = intern(L, 1);
   callback *c = push_callback(L, self, name, 4);
   tensors inputs = new_tensors(L, 2, name, "inputs"), values = new_tensors(L, 3, name, "results of forward");
@@ -261,13 +283,67 @@ static int custom(lua_State *L) {
   int first = push_shells(L, self, values.n, name);
   read_tensors(L, self, &inputs);
   read_tensors(L, self, &values);
-  lua_pushvalue(L, 5);
+  lua_pushvalue(L, 6);
   lua_rawsetp(L, LUA_REGISTRYINDEX, c); /* the engine's from here on */
   lurn_status status = lurn_custom(self->ctx, name, inputs.items, inputs.n, values.items, values.n, custom_backward,
                                    free_callback, c, out);
   if (status != LURN_OK) return bind_raise(L, status);
   for (int i = 0; i < values.n; i++) bind_fill_tensor(L, first + i, out[i]);
   return values.n;
+}
+
+/* ---- Parts of the graph that are computed anew ------------------------------------------------------------- */
+
+/* core.held(t): t's elements outside the graph, also when the scope that it is made in ends. */
+static int held(lua_State *L) {
+  bind_state *self = bind_self(L);
+  lurn_tensor **out = bind_new_unscoped(L, self);
+  lurn_status status = lurn_detach(self->ctx, bind_check_tensor(L, self, 1, "held", "tensor"), out);
+  return status == LURN_OK ? 1 : bind_raise(L, status);
+}
+
+static int graph_position(lua_State *L) {
+  lua_pushinteger(L, (lua_Integer)lurn_graph_position(bind_ctx(L)));
+  return 1;
+}
+
+/* Arguments 1..4 of graph_leaves as the engine takes them. */
+static lurn_status find_leaves(lua_State *L, bind_state *self, tensors *outputs, tensors *known, int64_t room,
+                               lurn_tensor **out, int64_t *n) {
+  read_tensors(L, self, outputs);
+  read_tensors(L, self, known);
+  return lurn_graph_leaves(self->ctx, outputs->who, outputs->items, outputs->n, known->items, known->n,
+                           (uint64_t)lua_tointeger(L, 4), room, out, n);
+}
+
+/* core.graph_leaves(who, outputs, known, since) -> a list of the leaves below the outputs, without the known ones; no scope knows
+ * its tensors. */
+static int graph_leaves(lua_State *L) {
+  bind_state *self = bind_self(L);
+  const char *who = bind_check_string(L, 1, "graph_leaves", "who");
+  lua_settop(L, 4);
+  tensors outputs = new_tensors(L, 2, who, "results"), known = new_tensors(L, 3, who, "arguments");
+  int64_t n = 0, found = 0;
+  lurn_status status = find_leaves(L, self, &outputs, &known, 0, NULL, &n);
+  if (status != LURN_OK) return bind_raise(L, status);
+  if (n > INT_MAX / 2) return bind_error(L, "%s: too many parameters", who);
+  lurn_tensor **out = lua_newuserdatauv(L, ((size_t)n + 1) * sizeof(lurn_tensor *), 0);
+  lua_createtable(L, (int)n, 0);
+  int list = lua_gettop(L);
+  for (int64_t i = 1; i <= n; i++) {
+    bind_new_unscoped(L, self);
+    lua_rawseti(L, list, (lua_Integer)i);
+  }
+  luaL_checkstack(L, 2, who);
+  status = find_leaves(L, self, &outputs, &known, n, out, &found);
+  if (status != LURN_OK) return bind_raise(L, status);
+  for (int64_t i = 0; i < n && i < found; i++) {
+    lua_rawgeti(L, list, (lua_Integer)i + 1);
+    bind_fill_tensor(L, -1, out[i]);
+    lua_pop(L, 1);
+  }
+  if (found != n) return bind_error(L, "%s: the graph was changed while it was read", who);
+  return 1;
 }
 
 /* ---- gradcheck --------------------------------------------------------------------------------------------- */
@@ -334,6 +410,9 @@ void bind_open_autograd(lua_State *L, bind_state *self) {
                                        {"set_grad_enabled", set_grad_enabled},
                                        {"grad_enabled", grad_enabled},
                                        {"custom", custom},
+                                       {"held", held},
+                                       {"graph_position", graph_position},
+                                       {"graph_leaves", graph_leaves},
                                        {"gradcheck", gradcheck},
                                        {"call_without_yield", call_without_yield},
                                        {"shield", shield},

@@ -68,6 +68,10 @@ const char *bind_typename(lua_State *L, int index);
 /* Pushes an empty tensor userdata and returns its slot, to be filled by the engine.  Makes a collection first when memory is above
  * the soft limit. */
 lurn_tensor **bind_new_tensor(lua_State *L, bind_state *self);
+/* The same, known to no open scope. */
+lurn_tensor **bind_new_unscoped(lua_State *L, bind_state *self);
+/* What x:free() does, for a value that may be something else. */
+void bind_drop_tensor(lua_State *L, const bind_state *self, int index);
 /* Gives the empty tensor userdata at index its tensor. */
 void bind_fill_tensor(lua_State *L, int index, lurn_tensor *t);
 /* The tensor at index, or NULL when it is something else.  A freed tensor raises. */

@@ -35,14 +35,20 @@ static int get_num_threads(lua_State *L) {
   return 1;
 }
 
-/* memory() -> live, held, requests: bytes in use by tensors and the graph, bytes taken from the system, and how often it was asked
- * for more. */
+/* memory() -> live, held, requests, peak: bytes in use by tensors and the graph, bytes taken from the system, how often it was asked
+ * for more, and the most bytes that were in use at once; memory_reset_peak() begins that anew. */
 static int memory(lua_State *L) {
   lurn_ctx *ctx = bind_ctx(L);
   lua_pushinteger(L, (lua_Integer)lurn_memory_live(ctx));
   lua_pushinteger(L, (lua_Integer)lurn_memory_held(ctx));
   lua_pushinteger(L, (lua_Integer)lurn_memory_allocations(ctx));
-  return 3;
+  lua_pushinteger(L, (lua_Integer)lurn_memory_peak(ctx));
+  return 4;
+}
+
+static int memory_reset_peak(lua_State *L) {
+  lurn_memory_reset_peak(bind_ctx(L));
+  return 0;
 }
 
 static int memory_trim(lua_State *L) {
@@ -87,11 +93,17 @@ static int config(lua_State *L) {
 }
 
 void bind_open_context(lua_State *L, bind_state *self) {
-  static const luaL_Reg functions[] = {{"manual_seed", manual_seed},         {"rng_state", rng_state},
-                                       {"set_rng_state", set_rng_state},     {"set_num_threads", set_num_threads},
-                                       {"get_num_threads", get_num_threads}, {"memory", memory},
-                                       {"memory_trim", memory_trim},         {"config", config},
-                                       {"clock", monotonic_clock},           {NULL, NULL}};
+  static const luaL_Reg functions[] = {{"manual_seed", manual_seed},
+                                       {"rng_state", rng_state},
+                                       {"set_rng_state", set_rng_state},
+                                       {"set_num_threads", set_num_threads},
+                                       {"get_num_threads", get_num_threads},
+                                       {"memory", memory},
+                                       {"memory_trim", memory_trim},
+                                       {"memory_reset_peak", memory_reset_peak},
+                                       {"config", config},
+                                       {"clock", monotonic_clock},
+                                       {NULL, NULL}};
   bind_functions(L, self, functions);
   lua_pushstring(L, lurn_version());
   lua_setfield(L, -2, "version");

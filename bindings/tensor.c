@@ -56,6 +56,8 @@ lurn_tensor **bind_new_tensor(lua_State *L, bind_state *self) {
   return &s->tensor;
 }
 
+lurn_tensor **bind_new_unscoped(lua_State *L, bind_state *self) { return &new_shell(L, self)->tensor; }
+
 void bind_fill_tensor(lua_State *L, int index, lurn_tensor *t) {
   shell *s = lua_touserdata(L, index);
   s->tensor = t;
@@ -63,6 +65,11 @@ void bind_fill_tensor(lua_State *L, int index, lurn_tensor *t) {
 
 static shell *test_shell(lua_State *L, const bind_state *self, int index) {
   return bind_test_object(L, self, index, &TENSOR);
+}
+
+void bind_drop_tensor(lua_State *L, const bind_state *self, int index) {
+  shell *s = test_shell(L, self, index);
+  if (s != NULL) release_shell(s);
 }
 
 lurn_tensor *bind_test_tensor(lua_State *L, bind_state *self, int index) {

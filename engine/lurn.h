@@ -134,6 +134,9 @@ LURN_API int lurn_cpu_cores(void);            /* cores this process may run on *
 /* Bytes held by live objects of this context, and bytes taken from the host's allocator (live + cached). */
 LURN_API size_t lurn_memory_live(const lurn_ctx *ctx);
 LURN_API size_t lurn_memory_held(const lurn_ctx *ctx);
+/* The most bytes that were live at once since the context was made or the peak was reset to what is live now. */
+LURN_API size_t lurn_memory_peak(const lurn_ctx *ctx);
+LURN_API void lurn_memory_reset_peak(lurn_ctx *ctx);
 /* Calls that reached the host's allocator for more memory since the context was made. */
 LURN_API uint64_t lurn_memory_allocations(const lurn_ctx *ctx);
 /* Returns the pool's cached memory to the host. */
@@ -236,6 +239,15 @@ typedef lurn_status (*lurn_custom_backward)(lurn_ctx *ctx, void *ud, lurn_tensor
 LURN_API LURN_CHECKED lurn_status lurn_custom(lurn_ctx *ctx, const char *name, lurn_tensor *const *inputs, int n_in,
                                               lurn_tensor *const *values, int n_out, lurn_custom_backward backward,
                                               void (*free_ud)(void *ud), void *ud, lurn_tensor **out);
+
+/* For functions that compute a part of the graph anew in backward.  lurn_graph_position numbers the place that recording has come to.
+ * lurn_graph_leaves gives the leaves other than `known` that gradients of the outputs would reach, in an order that is always the
+ * same: own references to the first `room` of them in out, and in *n how many there are.  LURN_ESTATE, in the name of who, when the
+ * graph goes back beyond the position `since`: to what was not computed from leaves after that. */
+LURN_API uint64_t lurn_graph_position(const lurn_ctx *ctx);
+LURN_API LURN_CHECKED lurn_status lurn_graph_leaves(lurn_ctx *ctx, const char *who, lurn_tensor *const *outputs,
+                                                    int n_outputs, lurn_tensor *const *known, int n_known,
+                                                    uint64_t since, int64_t room, lurn_tensor **out, int64_t *n);
 
 /* A scalar function for lurn_gradcheck; *out belongs to the caller. */
 typedef lurn_status (*lurn_scalar_fn)(lurn_ctx *ctx, void *ud, lurn_tensor *const *inputs, int n, lurn_tensor **out);

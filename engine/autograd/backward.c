@@ -361,6 +361,47 @@ lurn_status lurn_backward(lurn_ctx *ctx, lurn_tensor *root, lurn_tensor *grad, b
   return status;
 }
 
+/* ---- Leaves ------------------------------------------------------------------------------------------------ */
+
+uint64_t lurn_graph_position(const lurn_ctx *ctx) { return ctx->node_number; }
+
+static bool is_among(const lurn_tensor *t, lurn_tensor *const *list, int n) {
+  for (int i = 0; i < n; i++)
+    if (list[i] == t) return true;
+  return false;
+}
+
+static lurn_status collect_since(sweep *s, lurn_tensor *const *outputs, int n_outputs, uint64_t since) {
+  for (int i = 0; i < n_outputs; i++)
+    if (outputs[i]->requires_grad) LURN__TRY(meet_tensor(s, outputs[i]));
+  LURN__TRY(collect(s));
+  const lurn__node *oldest = s->n_nodes > 0 ? &s->nodes[s->n_nodes - 1]->base : NULL;
+  if (oldest == NULL || oldest->number >= since) return LURN_OK;
+  return lurn__fail(s->ctx, LURN_ESTATE,
+                    "%s: the function uses a tensor that depends on parameters and was computed outside of it, by %s "
+                    "or after it; pass that tensor as an argument",
+                    s->who, oldest->name);
+}
+
+lurn_status lurn_graph_leaves(lurn_ctx *ctx, const char *who, lurn_tensor *const *outputs, int n_outputs,
+                              lurn_tensor *const *known, int n_known, uint64_t since, int64_t room, lurn_tensor **out,
+                              int64_t *n) {
+  sweep s = {.ctx = ctx, .who = who, .mark = ++ctx->backward_mark};
+  lurn_status status = collect_since(&s, outputs, n_outputs, since);
+  int64_t found = 0;
+  for (int64_t i = 0; i < s.n_leaves && status == LURN_OK; i++) {
+    lurn_tensor *t = s.leaves[i].tensor;
+    if (is_among(t, known, n_known)) continue;
+    if (found < room) out[found] = lurn_retain(t);
+    found++;
+  }
+  if (status == LURN_OK) *n = found;
+  finish(&s);
+  return status;
+}
+
+/* ---- grad -------------------------------------------------------------------------------------------------- */
+
 /* A callback may give back what the caller holds. */
 static void retain_inputs(const sweep *s) {
   for (int i = 0; i < s->n_inputs; i++) lurn_retain(s->inputs[i]);

@@ -30,10 +30,10 @@ struct lurn__graph_node {
   int64_t n_in;
   int n_out;
   bool adds_into; /* backward adds to the grad_in it is given, see lurn__op */
-  bool consumed; /* an earlier backward freed what was saved */
-  bool wanted;   /* in the current sweep: gradients are to flow through here */
-  bool busy;     /* a sweep holds gradients here */
-  uint64_t mark; /* number of the sweep that last met it */
+  bool consumed;  /* an earlier backward freed what was saved */
+  bool wanted;    /* in the current sweep: gradients are to flow through here */
+  bool busy;      /* a sweep holds gradients here */
+  uint64_t mark;  /* number of the sweep that last met it */
   lurn__edge *edges;
   lurn__meta *in_meta;
   bool *need;

@@ -114,6 +114,8 @@ void lurn__free_exact(lurn_ctx *ctx, void *p, size_t bytes) { lurn__pool_give_ex
 
 size_t lurn_memory_live(const lurn_ctx *ctx) { return ctx->pool.live; }
 size_t lurn_memory_held(const lurn_ctx *ctx) { return ctx->pool.live + ctx->pool.cached; }
+size_t lurn_memory_peak(const lurn_ctx *ctx) { return ctx->pool.peak; }
+void lurn_memory_reset_peak(lurn_ctx *ctx) { ctx->pool.peak = ctx->pool.live; }
 uint64_t lurn_memory_allocations(const lurn_ctx *ctx) { return ctx->pool.host_allocations; }
 void lurn_memory_trim(lurn_ctx *ctx) { lurn__pool_trim(&ctx->pool); }
 

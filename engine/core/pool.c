@@ -69,6 +69,11 @@ static void *take_new(lurn__pool *pool, size_t bytes) {
   return host_take(pool, bytes);
 }
 
+static void count_live(lurn__pool *pool, size_t bytes) {
+  pool->live += bytes;
+  if (pool->live > pool->peak) pool->peak = pool->live;
+}
+
 void *lurn__pool_take(lurn__pool *pool, size_t bytes) {
   if (bytes > (size_t)PTRDIFF_MAX / 4) return NULL;
   int class = class_of(bytes);
@@ -82,7 +87,7 @@ void *lurn__pool_take(lurn__pool *pool, size_t bytes) {
     block = take_new(pool, size);
     if (block == NULL) return NULL;
   }
-  pool->live += size;
+  count_live(pool, size);
   ASAN_POISON_MEMORY_REGION((char *)block + bytes, size - bytes); /* what nobody asked for */
   return block;
 }
@@ -107,7 +112,7 @@ void lurn__pool_give(lurn__pool *pool, void *p, size_t bytes) {
 void *lurn__pool_take_exact(lurn__pool *pool, size_t bytes) {
   if (bytes > (size_t)PTRDIFF_MAX / 4) return NULL;
   void *p = take_new(pool, bytes);
-  if (p != NULL) pool->live += bytes;
+  if (p != NULL) count_live(pool, bytes);
   return p;
 }
 

@@ -17,6 +17,7 @@ typedef struct lurn__pool {
   void *alloc_ud;
   lurn__block *free_blocks[LURN__POOL_CLASSES];
   size_t live, cached; /* bytes, in whole blocks */
+  size_t peak;         /* the most that was live */
   size_t cache_limit;
   uint64_t host_allocations;
 } lurn__pool;

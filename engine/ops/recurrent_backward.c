@@ -192,7 +192,8 @@ static lurn__track track(lurn__grad_call *grad, int slot, const char *initial, i
 
 static lurn_status allocate(lurn__grad_call *grad, lurn__backward *r) {
   const lurn__sequence *s = &r->s;
-  const lurn_tensor *w_ih = grad->saved[LURN__LAYER_SAVED_W_IH], *w_hh = grad->saved[LURN__LAYER_SAVED_W_HH];
+  const lurn_tensor *w_ih = grad->need[LURN__LAYER_X] ? grad->saved[LURN__LAYER_SAVED_W_IH] : NULL; /* for x alone */
+  const lurn_tensor *w_hh = grad->saved[LURN__LAYER_SAVED_W_HH];
   const lurn_tensor *w_hr = grad->saved[LURN__LAYER_SAVED_W_HR];
   const char *h0 = data_or_null(grad->saved[LURN__LAYER_SAVED_H0]);
   const char *c0 = data_or_null(grad->saved[LURN__LAYER_SAVED_C0]);

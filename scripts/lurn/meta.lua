@@ -301,11 +301,16 @@ function core.set_num_threads(n) end
 ---@return integer
 function core.get_num_threads() end
 
---- Bytes in use by tensors and graph, bytes taken from the system, and how often the system was asked for more.
+--- Bytes in use by tensors and graph, bytes taken from the system, how often the system was asked for more, and the
+--- most bytes that were in use at once.
 ---@return integer live
 ---@return integer held
 ---@return integer allocations
+---@return integer peak
 function core.memory() end
+
+--- Lets the peak that memory() tells begin anew, at what is in use now.
+function core.memory_reset_peak() end
 
 --- Gives cached memory back to the system.
 function core.memory_trim() end

@@ -96,8 +96,12 @@ local function is_on(layer)
   return layer.zoneout ~= 0 or (layer.training and layer.recurrent_dropout > 0)
 end
 
--- One mask per sequence: 0 or 1 / (1 - p), (N, H).
-local function dropout_mask(layer, w, x)
+---The mask of recurrent dropout for one call, one per sequence: 0 or 1 / (1 - p); nil where there is none.
+---@param layer lurn.nn.Recurrent
+---@param w table weights
+---@param x lurn.Tensor (T, N, D)
+---@return lurn.Tensor? # (N, H)
+function noise.mask(layer, w, x)
   local p = layer.training and layer.recurrent_dropout or 0
   if p == 0 then return nil end
   return core.dropout(core.ones(x.shape[2], w.w_hh.shape[2], { dtype = x.dtype }), p, true)
@@ -113,24 +117,31 @@ local function run_steps(step, x, h, c, lengths, reverse)
   return walk.stack(outputs, steps), last.h, last.c
 end
 
+---Raises unless lengths are 0 to T for each sequence.
+---@param who string
+---@param lengths lurn.Tensor
+---@param x lurn.Tensor (T, N, D)
+function noise.check_lengths(who, lengths, x) lengths_of.checked(who, lengths, x.shape[1], x.shape[2]) end
+
 ---One layer in one direction, step by step, with what noise it has. A layer may have a method `_stepper(w, x)` that
 ---gives `step(t, h, c, mask)`: h and c after step t, of which the products see h times mask.
 ---@param layer lurn.nn.Recurrent
+---@param mask? lurn.Tensor that of recurrent dropout; drawn when not given
 ---@return lurn.Tensor y
 ---@return lurn.Tensor h_n
 ---@return lurn.Tensor? c_n
-function noise.by_steps(layer, w, x, h, c, lengths, reverse, record)
+function noise.by_steps(layer, w, x, h, c, lengths, reverse, record, mask)
   local who = getmetatable(layer).__name
   if record then
     core.raise(who .. ": a layer that goes step by step, for its zoneout, recurrent_dropout or layer normalization, "
       .. "cannot be recorded")
   end
   if lengths then
-    lengths_of.checked(who, lengths, x.shape[1], x.shape[2])
+    noise.check_lengths(who, lengths, x)
     x = walk.without_padding(x, lengths)
   end
   local step = (layer._stepper or op_stepper)(layer, w, x)
-  local mask = dropout_mask(layer, w, x)
+  mask = mask or noise.mask(layer, w, x)
   return run_steps(function(t, old_h, old_c)
     return noise.zone_out(layer, old_h, old_c, step(t, old_h, old_c, mask))
   end, x, h, c, lengths, reverse)
@@ -141,9 +152,9 @@ end
 ---@return lurn.Tensor y
 ---@return lurn.Tensor h_n
 ---@return lurn.Tensor? c_n
-function noise.run(layer, w, x, h, c, lengths, reverse, record)
+function noise.run(layer, w, x, h, c, lengths, reverse, record, mask)
   local run = is_on(layer) and x.shape[1] > 0 and noise.by_steps or layer._run
-  return run(layer, w, x, h, c, lengths, reverse, record)
+  return run(layer, w, x, h, c, lengths, reverse, record, mask)
 end
 
 return noise

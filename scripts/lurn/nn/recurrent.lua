@@ -3,6 +3,7 @@
 
 local core = require "lurn.core"
 local check = require "lurn.nn.check"
+local checkpoint = require "lurn.nn.checkpoint"
 local gates = require "lurn.nn.gates"
 local initializers = require "lurn.nn.initializers"
 local lengths_of = require "lurn.nn.lengths"
@@ -22,10 +23,12 @@ local VariationalDropout = require "lurn.nn.variational_dropout"
 ---@field batch_first? boolean (false) x and y are (N, T, ...) instead of (T, N, ...); states are (L, N, H) all the same
 ---@field zoneout? number|{h: number?, c: number?} (0) probability that a unit keeps its former value at a step
 ---@field recurrent_dropout? number (0) probability, in training, on h_(t-1) in W_hh h_(t-1)
+---@field checkpoint? boolean|integer (false) how many segments a sequence is cut into, true for sqrt(T), see below
 
 ---@class lurn.nn.RecurrentCallOptions
 ---@field lengths? lurn.Tensor|integer[] of each sequence (N), 0 to T: y is zero past it, and the state is the one at it
 ---@field record? table is given the recordings of this call, see lurn.nn.Recurrent
+---@field checkpoint? boolean|integer instead of the layer's option
 
 ---Layers and directions are named as in PyTorch: weight_ih_l0 (G*H, D), weight_hh_l0 (G*H, H), bias_ih_l0 and
 ---bias_hh_l0 (G*H), then ..._l0_reverse, ..._l1 and so on; G is the number of gates. At first all are uniform on
@@ -38,6 +41,12 @@ local VariationalDropout = require "lurn.nn.variational_dropout"
 ---steps of a call. Both make a layer go step by step, which is slower than the fused op and cannot be recorded.
 ---Krueger et al.: Zoneout: regularizing RNNs by randomly preserving hidden activations. ICLR 2017. Gal, Ghahramani: A
 ---theoretically grounded application of dropout in recurrent neural networks. NIPS 2016.
+---
+---Checkpoints: with `checkpoint` each layer and direction goes through the sequence in segments and keeps x, y and the
+---states between segments, but none of the gates and cells within. Backward computes a segment anew when it comes to
+---it. So training on T steps holds O(sqrt T) of them, for the time of one more forward pass. y, the state and, but for
+---rounding, the gradients are those of the plain call; they have the bits of a layer that is called segment by segment.
+---Such a call cannot be recorded. Chen, Xu, Zhang, Guestrin: Training deep nets with sublinear memory cost. 2016.
 ---
 ---Recordings: `local rec = {}; layer(x, state, {record = rec})` puts a record of layer l into `rec[l]`, and of its
 ---reverse direction into `rec.reverse[l]`. A record has, as tensors in time order whatever the direction,
@@ -76,6 +85,7 @@ Recurrent.schema = {
   { name = "variational", kind = "flag", default = false },
   noise.zoneout_option,
   noise.recurrent_dropout_option,
+  checkpoint.option,
 }
 
 ---The options of all layers and some more.
@@ -132,6 +142,7 @@ function Recurrent:init(input_size, hidden_size, given)
     if not option.only then self[option.name] = chosen[option.name] end
   end
   self.zoneout = noise.read_zoneout(who, self.zoneout, self.has_cell)
+  checkpoint.read(who, self.checkpoint)
   self._directions = self.bidirectional and 2 or 1
   self._columns = self.hidden_size -- of the hidden state
   self:_choose()
@@ -152,7 +163,9 @@ end
 
 -- ---- Calling ----
 
-local call_schema = { { name = "lengths", kind = "any" }, { name = "record", kind = "table" } }
+local call_schema = {
+  { name = "lengths", kind = "any" }, { name = "record", kind = "table" }, { name = "checkpoint", kind = "any" },
+}
 
 -- Checks the input and gives its number of sequences.
 local function check_input(self, who, x)
@@ -167,11 +180,11 @@ local function check_input(self, who, x)
   return shape[self.batch_first and 1 or 2]
 end
 
--- Lengths and the table for recordings; most calls have neither.
+-- Lengths, the table for recordings and the choice of checkpoints; most calls have none.
 local function read_options(who, given)
-  if given == nil then return nil, nil end
+  if given == nil then return nil, nil, nil end
   local chosen = options.read(who, given, call_schema)
-  return lengths_of.read(who, chosen.lengths), chosen.record
+  return lengths_of.read(who, chosen.lengths), chosen.record, checkpoint.read(who, chosen.checkpoint)
 end
 
 -- A new record for a layer and direction in the caller's table, or nil where nothing is recorded.
@@ -218,7 +231,7 @@ local function run_layer(self, call, x, layer)
     local h, c = call.h and core.select(call.h, 1, row), call.c and core.select(call.c, 1, row)
     local record = new_record(call.record, layer, direction)
     outputs[direction], call.h_n[row], call.c_n[row] =
-      noise.run(self, weights_of(self, row), x, h, c, call.lengths, direction == 2, record)
+      call.run(self, weights_of(self, row), x, h, c, call.lengths, direction == 2, record)
   end
   return #outputs == 1 and outputs[1] or core.cat(outputs, 3)
 end
@@ -245,7 +258,9 @@ end
 function Recurrent:forward(x, state, given)
   local who = getmetatable(self).__name
   local call = { h_n = {}, c_n = {} }
-  call.lengths, call.record = read_options(who, given)
+  local segments
+  call.lengths, call.record, segments = read_options(who, given)
+  call.run = checkpoint.runner(segments, self.checkpoint)
   local rows, N = self.num_layers * self._directions, check_input(self, who, x)
   call.h, call.c = State.parts(who, state, { rows, N, self._columns }, self.has_cell and { rows, N, self.hidden_size })
   if self.batch_first then x = x:transpose(1, 2) end

@@ -8,6 +8,8 @@ local utils = {}
 -- nn.utils.rnn
 utils.rnn = require "lurn.nn.padding"
 
+utils.checkpoint = require("lurn.nn.checkpoint").call
+
 local function list_of(who, params)
   if core.is_tensor(params) then return { params } end
   if type(params) ~= "table" then
