@@ -28,14 +28,15 @@ function core.enable_grad(fn, ...) return with_grad(true, "enable_grad", fn, ...
 local Context = {}
 Context.__index = Context
 
---- Keeps tensors for backward, outside the graph, and has backward check that none was changed in place.
+--- Keeps tensors for backward, outside the graph and past the end of a scope, and has backward check that none was
+--- changed in place.
 ---@param ... any tensors, and other values as they are
 function Context:save_for_backward(...)
   self.saved = table.pack(...)
   self.versions = {}
   for i = 1, self.saved.n do
     local t = self.saved[i]
-    if core.is_tensor(t) then self.saved[i], self.versions[i] = t:detach(), core.version_of(t) end
+    if core.is_tensor(t) then self.saved[i], self.versions[i] = core.held(t), core.version_of(t) end
   end
 end
 

@@ -429,6 +429,19 @@ describe("custom_function", function()
     assert.is_true(lurn.grad_enabled())
   end)
 
+  it("keeps what it saved past the end of a scope", function()
+    local f = lurn.custom_function {
+      forward = function(ctx, x)
+        ctx:save_for_backward(x)
+        return x * x
+      end,
+      backward = function(ctx, gy) return gy * ctx:saved_tensors() * 2 end,
+    }
+    local x = leaf { 1, 2 }
+    lurn.scope(function() return f(x * 3) end):sum():backward()
+    assert.same({ 18, 36 }, values(x.grad))
+  end)
+
   it("may collect garbage anywhere", function()
     local f = lurn.custom_function {
       forward = function(ctx, x)

@@ -78,9 +78,9 @@ describe("nn.utils.checkpoint", function()
     local x = lurn.randn(4, 3):to("float64"):requires_grad_()
     local h, c = lurn.randn(4, 2):to("float64"):requires_grad_(), lurn.randn(4, 2):to "float64"
     local params = { x, h, table.unpack(cell:parameters()) }
-    local function total(run)
+    local function total(call)
       clear(params)
-      local parts, state, none, text = run(step, x, nn.State(h, c), { name = "LSTM", factor = 2 })
+      local parts, state, none, text = call(step, x, nn.State(h, c), { name = "LSTM", factor = 2 })
       assert.is_nil(none)
       assert.equal("text", text)
       assert.equal("State(h (4, 2), c (4, 2))", tostring(state))
@@ -196,8 +196,8 @@ describe("nn.utils.checkpoint", function()
       second = true
       return result
     end, lurn.randn(2))
-    raises("checkpoint: the function did something else the second time: 1 results from 2 parameters, at first 1 from 1",
-      function() y:sum():backward() end)
+    raises("checkpoint: the function did something else the second time: 1 results from 2 parameters, at first 1 from "
+      .. "1", function() y:sum():backward() end)
   end)
 end)
 
@@ -263,7 +263,9 @@ describe("a recurrent layer in checkpointed segments", function()
     local grads = grads_of(params)
     clear(params)
     local outputs, state = {}, nil
-    for i, first in ipairs { 1, 5, 9 } do outputs[i], state = layer(x[{ { first, math.min(first + 3, 10) } }], state) end
+    for i, first in ipairs { 1, 5, 9 } do
+      outputs[i], state = layer(x[{ { first, math.min(first + 3, 10) } }], state)
+    end
     loss_of(lurn.cat(outputs, 1), state):backward()
     assert.same(grads_of(params), grads)
   end)
