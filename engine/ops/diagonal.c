@@ -60,8 +60,8 @@ const lurn__op lurn__op_diagonal = {
 /* A matrix of zeros with x, one dimension, on a diagonal. */
 static lurn_status on_diagonal(lurn_ctx *ctx, lurn__temps *temps, lurn_tensor *x, int64_t offset, lurn_tensor **out) {
   lurn_tensor **line = lurn__temp(temps);
-  int64_t n = x->shape.size[0], away = offset < 0 ? -offset : offset;
-  if (offset == INT64_MIN || __builtin_add_overflow(n, away, &n))
+  int64_t n = x->shape.size[0];
+  if (offset == INT64_MIN || __builtin_add_overflow(n, offset < 0 ? -offset : offset, &n))
     return lurn__fail(ctx, LURN_ENOMEM, "diag: the result is larger than memory can be");
   lurn__meta meta = {.shape = {.ndim = 2, .size = {n, n}}, .dtype = x->dtype, .present = true};
   LURN__TRY(lurn__shape_make(ctx, "diag", 2, meta.shape.size, &meta.shape));

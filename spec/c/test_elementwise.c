@@ -333,8 +333,8 @@ TEST(cast_strides_and_in_place) {
   }
 }
 
-static const int64_t binary_strides[][3] = {{1, 1, 1}, {1, 0, 1}, {0, 1, 1}, {0, 0, 1},  {2, 1, 1},
-                                            {1, 3, 2}, {0, 2, 3}, {3, 0, 1}, {-1, 1, -2}};
+static const int64_t binary_strides[][3] = {{1, 1, 1}, {1, 0, 1}, {0, 1, 1},   {0, 0, 1}, {2, 1, 1}, {1, 3, 2},
+                                            {0, 2, 3}, {3, 0, 1}, {-1, 1, -2}, {1, 1, 2}, {1, 0, 3}, {0, 1, -1}};
 
 static void check_binary(lurn__binary_fn *f, lurn_dtype from, lurn_dtype to, int64_t n) {
   static buffer a, b, y, packed_a, packed_b, expected, got;
@@ -720,5 +720,52 @@ TEST(dropout_scales_what_it_keeps) {
     for (int i = 0; i < 33; i++) CHECK_NEAR((double)y[i], i % 3 == 0 ? 1.5 * i : 0, 0);
     k->dropout[0](16, 2, x, 2, mask, 2, y, 2);
     for (int i = 0; i < 32; i += 2) CHECK_NEAR((double)y[i], i % 3 == 0 ? 2.0 * i : 0, 0);
+  }
+}
+
+/* What the rest gives for operands of strides 1 and 2, in every combination, is what it gives for packed ones. */
+typedef struct rest {
+  lurn_dtype dtype;
+  int kernel;
+} rest;
+
+enum { CLAMP = 0, CLAMP_GRAD, ELU, ELU_GRAD, DROPOUT, SCALED, REST };
+
+static void run_rest(const lurn__elementwise *k, rest r, int64_t n, operand a, operand b, operand y) {
+  static const int64_t ints[2] = {-1, 2};
+  static const int32_t shorts[2] = {-1, 2};
+  static const uint8_t bytes[2] = {1, 2};
+  static const double reals[2] = {-1, 2};
+  static const float floats[2] = {-1, 2};
+  static const void *const limits[] = {floats, reals, ints, shorts, bytes};
+  const unsigned char *lo = limits[r.dtype], *hi = lo + element_size[r.dtype];
+  if (r.kernel == CLAMP) k->clamp[r.dtype](n, a.first, a.stride, lo, hi, y.first, y.stride);
+  if (r.kernel == CLAMP_GRAD)
+    k->clamp_grad[r.dtype](n, b.first, b.stride, a.first, a.stride, lo, hi, y.first, y.stride);
+  if (r.kernel == ELU) k->elu[r.dtype](n, 0.7, a.first, a.stride, y.first, y.stride);
+  if (r.kernel == ELU_GRAD) k->elu_grad[r.dtype](n, 0.7, b.first, b.stride, a.first, a.stride, y.first, y.stride);
+  if (r.kernel == DROPOUT) k->dropout[r.dtype](n, 1.5, a.first, a.stride, b.first, b.stride, y.first, y.stride);
+  if (r.kernel == SCALED) k->axpby[r.dtype](n, -2, a.first, a.stride, 0, y.first, y.stride);
+}
+
+static void check_rest(const lurn__elementwise *k, rest r) {
+  static buffer a, b, y, packed_a, packed_b, expected, got;
+  const size_t size = element_size[r.dtype], size_b = r.kernel == DROPOUT ? 1 : size;
+  fill_inputs(r.dtype, &a, 41), fill_inputs(r.kernel == DROPOUT ? LURN_BOOL : r.dtype, &b, 42);
+  for (int strides = 0; strides < 8; strides++) {
+    operand in_a = view(&a, N, 1 + (strides & 1), size), in_b = view(&b, N, 1 + (strides >> 1 & 1), size_b);
+    operand out = view(&y, N, 1 + (strides >> 2), size);
+    pack(in_a, N, size, &packed_a), pack(in_b, N, size_b, &packed_b);
+    run_rest(k, r, N, view(&packed_a, N, 1, size), view(&packed_b, N, 1, size_b), view(&expected, N, 1, size));
+    run_rest(k, r, N, in_a, in_b, out);
+    pack(out, N, size, &got);
+    CHECK(same(r.dtype, expected.bytes, got.bytes, N));
+  }
+}
+
+TEST(the_rest_bears_any_strides) {
+  EACH_TABLE(k) {
+    for (int kernel = CLAMP; kernel < REST; kernel++)
+      for (int d = 0; d < (kernel == CLAMP ? LURN_BOOL : 2); d++) check_rest(k, (rest){(lurn_dtype)d, kernel});
   }
 }

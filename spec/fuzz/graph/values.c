@@ -26,11 +26,11 @@ void model_leaf(checker *c, const run *r, int slot) {
   /* elements that share memory share a cell: the first of them */
   for (int64_t i = 0; i < n; i++) {
     m->at[i] = i;
-    int64_t rest = i, first = 0, step = 1;
+    int64_t rest = i, first = 0, stride = 1;
     for (int d = m->shape.ndim - 1; d >= 0; d--) {
       int64_t index = rest % m->shape.size[d];
-      if (lurn_tensor_strides(t)[d] != 0) first += index * step;
-      step *= m->shape.size[d];
+      if (lurn_tensor_strides(t)[d] != 0) first += index * stride;
+      stride *= m->shape.size[d];
       rest /= m->shape.size[d];
     }
     m->at[i] = first;
@@ -116,8 +116,8 @@ static void check_failure(const run *r, const step *s, naive_verdict verdict, lu
   if (status == LURN_ENOMEM) return;
   if (strncmp(text, name, strlen(name)) != 0 || strstr(text, ": ") == NULL)
     wrong("status %s, but the text does not begin with the op: \"%s\"", lurn_status_name(status), text);
-  bool history = status == LURN_ESTATE || status == LURN_EVERSION, layout = strcmp(name, "view") == 0;
-  if (verdict == NAIVE_GIVEN && !history && !layout) wrong("it fails (%s), but nothing speaks against it", text);
+  bool history = status == LURN_ESTATE || status == LURN_EVERSION, of_view = strcmp(name, "view") == 0;
+  if (verdict == NAIVE_GIVEN && !history && !of_view) wrong("it fails (%s), but nothing speaks against it", text);
 }
 
 /* Without a naive counterpart an in-place op is compared with the other variant, run on copies before. */
@@ -161,8 +161,8 @@ void check_slots(checker *c, const run *r) {
   for (int slot = 0; slot < SLOTS; slot++) {
     const model *m = &c->model[slot];
     if (r->slot[slot] == NULL || m->cell == NULL) continue;
-    int64_t n = m->shape.n, step = n > 2000 ? n / 500 | 1 : 1;
-    for (int64_t i = 0; i < n; i += step) {
+    int64_t n = m->shape.n, stride = n > 2000 ? n / 500 | 1 : 1;
+    for (int64_t i = 0; i < n; i += stride) {
       long double have = tensor_value(r->slot[slot], i), want = m->cell[m->at[i]];
       if (have != want && !(isnan(have) && isnan(want)))
         wrong("t%d changed: element %lld is %.17Lg; it was %.17Lg", slot, (long long)i, have, want);
