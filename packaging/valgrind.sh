@@ -7,13 +7,13 @@ set -u
 build=${BUILD:-build}
 passed=0 failed=0
 log=$build/test/valgrind.log
-export LURN_ISA=avx2 LURN_NUM_THREADS=2 LURN_ENDURANCE=500
+export LURN_ISA=avx2 LURN_NUM_THREADS=2 LURN_ENDURANCE=500 LURN_LONGEST=5000
 unset OPENBLAS_CORETYPE OPENBLAS_L2_SIZE
 export LURN="$build/bin/lurn"
 
 # Each a part of the engine; what takes minutes there (kernels over all sizes, threads) the sanitizers look at.
 [ $# -gt 0 ] || set -- test_core_context test_core_pool test_core_rng test_core_shape test_core_tensor test_autograd \
-  test_inplace test_custom test_memory test_cache test_product test_clip test_json test_save test_safetensors \
+  test_inplace test_custom test_memory test_product test_clip test_json test_save test_safetensors \
   test_fuzzed test_endurance spec/bindings/create_spec.lua spec/bindings/index_spec.lua spec/bindings/autograd_spec.lua
 
 for what; do

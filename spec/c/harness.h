@@ -16,6 +16,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 typedef struct harness_test {
@@ -84,6 +85,13 @@ static inline bool harness_has(const char *a, const char *part, const char *file
 #define CHECK_NEAR(a, b, tol) harness_near((a), (b), (tol), __FILE__, __LINE__, #a " ~ " #b)
 #define CHECK_STR(a, b) harness_str((a), (b), __FILE__, __LINE__, #a " == " #b)
 #define CHECK_HAS(string, part) harness_has((string), (part), __FILE__, __LINE__, #string " has " #part)
+
+/* The length of a chain that is to be long: at most $LURN_LONGEST, under tools that make every step slow. */
+static inline int harness_length(int wanted) {
+  const char *text = getenv("LURN_LONGEST");
+  long longest = text != NULL ? strtol(text, NULL, 10) : wanted;
+  return longest < wanted ? (int)longest : wanted;
+}
 
 /* Whether the command line asks for this test; with no names it asks for all. */
 static inline bool harness_wanted(const char *name, int argc, char **argv) {

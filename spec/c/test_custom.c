@@ -111,19 +111,19 @@ static lurn_tensor *linked(lurn_tensor *x, int64_t length, int64_t *frees) {
 
 /* Whatever hangs on a node goes without recursion: also what a host's function keeps. */
 TEST(long_chains_of_custom_functions) {
-  enum { LONG = 300000 };
+  const int length = harness_length(300000);
   for (int backward_first = 0; backward_first < 2; backward_first++) {
     begin();
     int64_t frees = 0;
-    lurn_tensor *x = vector(1, 1, true), *last = linked(x, LONG, &frees);
+    lurn_tensor *x = vector(1, 1, true), *last = linked(x, length, &frees);
     CHECK_EQ(frees, 0);
     if (backward_first) {
       backward(last);
-      CHECK_EQ(frees, LONG);
+      CHECK_EQ(frees, length);
       CHECK_VECTOR(lurn_tensor_grad(x), 1);
     }
     lurn_release(last);
-    CHECK_EQ(frees, LONG);
+    CHECK_EQ(frees, length);
     drop_all();
     end();
   }
