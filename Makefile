@@ -104,7 +104,8 @@ ifdef SAN
   MODE_LINK := -fsanitize=$(SAN)
 else ifdef COVERAGE
   # Without assertions, which are branches that no test can take; the sanitizers' builds run them.
-  MODE := --coverage -O0 -g -DNDEBUG
+  # Every copy of an inlined function would count as branches of its own.
+  MODE := --coverage -O0 -g -DNDEBUG -Dalways_inline=unused
   MODE_LINK := --coverage
 else
   # Assertions guard internal invariants: the instrumented builds and the C tests have them.
