@@ -74,8 +74,8 @@ static lurn_status keep_state(char_lm *m, lurn_tensor *t, lurn_tensor **kept) {
 /* One recurrent layer: replaces *x (T, N, D) by its output (T, N, H). */
 static lurn_status run_layer(char_lm *m, int layer, lurn_tensor **x) {
   lurn_tensor **w = &m->params[1 + 4 * layer], *y = NULL, *h = NULL, *c = NULL;
-  lurn_status status =
-      lurn_lstm(m->ctx, *x, w[0], w[1], w[2], w[3], m->h[layer], m->c[layer], NULL, false, NULL, &y, &h, &c);
+  lurn_status status = lurn_lstm(m->ctx, *x, w[0], w[1], w[2], w[3], m->h[layer], m->c[layer], NULL, NULL, NULL, NULL,
+                                 NULL, false, false, NULL, &y, &h, &c);
   if (status != LURN_OK) return status;
   lurn_release(*x);
   *x = y;

@@ -54,7 +54,8 @@ static void layer_free(layer *l) {
 static lurn_status layer_forward(layer *l, lurn_tensor *x, lurn_tensor **y, lurn_tensor **h, lurn_tensor **c) {
   lurn_tensor **w = l->in;
   if (bench_is(l->kind, "lstm"))
-    return lurn_lstm(l->ctx, x, w[W_IH], w[W_HH], w[B_IH], w[B_HH], l->h, l->c, NULL, false, NULL, y, h, c);
+    return lurn_lstm(l->ctx, x, w[W_IH], w[W_HH], w[B_IH], w[B_HH], l->h, l->c, NULL, NULL, NULL, NULL, NULL, false,
+                     false, NULL, y, h, c);
   if (bench_is(l->kind, "gru"))
     return lurn_gru(l->ctx, x, w[W_IH], w[W_HH], w[B_IH], w[B_HH], l->h, NULL, false, NULL, y, h);
   return lurn_rnn(l->ctx, x, w[W_IH], w[W_HH], w[B_IH], w[B_HH], l->h, NULL, 0, false, NULL, y, h);
