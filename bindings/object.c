@@ -50,14 +50,15 @@ void *bind_new_object(lua_State *L, bind_state *self, const bind_type *type, siz
   memset(object, 0, size);
   object->owner = self;
   object->type = type;
-  luaL_setmetatable(L, type->name);
+  lua_rawgetp(L, LUA_REGISTRYINDEX, type);
+  lua_setmetatable(L, -2);
   if (stranded) strand(L, self);
   return object;
 }
 
 void *bind_test_object(lua_State *L, const bind_state *self, int index, const bind_type *type) {
-  if (lua_type(L, index) != LUA_TUSERDATA || lua_rawlen(L, index) < sizeof(bind_object)) return NULL;
   bind_object *object = lua_touserdata(L, index);
+  if (object == NULL || lua_rawlen(L, index) < sizeof *object) return NULL; /* light userdata has no length */
   return object->owner == self && object->type == type ? object : NULL;
 }
 
@@ -79,6 +80,8 @@ static int collect(lua_State *L) {
 
 void bind_metatable(lua_State *L, bind_state *self, const bind_type *type, const luaL_Reg *metamethods) {
   luaL_newmetatable(L, type->name);
+  lua_pushvalue(L, -1);
+  lua_rawsetp(L, LUA_REGISTRYINDEX, type); /* found faster by address than by name */
   lua_pushlightuserdata(L, self);
   lua_pushlightuserdata(L, (void *)(uintptr_t)type);
   lua_pushcclosure(L, collect, 2);

@@ -268,6 +268,76 @@ static int call_inplace(lua_State *L) {
   return 1;
 }
 
+/* ---- Recurrent layers and cells ---------------------------------------------------------------------------- */
+
+/* What nn puts around rnn, lstm and gru when there is one layer and direction, or one step: views that Lua need not see. */
+
+/* The states among the arguments, h0 and for lstm c0; outputs but the first correspond to them. */
+static lurn_tensor **state_slot(reading *r, int i) {
+  lua_Integer first = lua_tointeger(r->L, lua_upvalueindex(3));
+  return (lurn_tensor **)(void *)(r->args + (size_t)(first + i) * LURN_ARG_STRIDE);
+}
+
+static lurn_status widen(lurn_ctx *ctx, lurn_tensor **t) {
+  lurn_tensor *wide;
+  lurn_status status = lurn_unsqueeze(ctx, *t, 0, &wide);
+  if (status != LURN_OK) return status;
+  lurn_release(*t);
+  *t = wide;
+  return LURN_OK;
+}
+
+/* Fills the shells with outputs from `first` on, or gives all back and raises. */
+static int give_outputs(reading *r, lurn_status status, int first, lurn_tensor **out, lurn_tensor ***shells) {
+  int n = r->op->n_outputs;
+  for (int i = 0; i < n; i++) {
+    if (status == LURN_OK && i >= first) *shells[i] = out[i];
+    else lurn_release(out[i]);
+  }
+  if (status != LURN_OK) return bind_raise(r->L, status);
+  lua_settop(r->L, r->top + n - first);
+  return n - first;
+}
+
+/* As the op, but states have a first dimension of 1, in and out: what a layer alone takes and gives. */
+static int call_layer(lua_State *L) {
+  reading r;
+  lurn_tensor *out[MAX_OUT] = {0}, **shells[MAX_OUT], *states[MAX_OUT] = {0};
+  begin(&r, L, NULL);
+  int n = r.op->n_outputs;
+  lurn_ctx *ctx = r.self->ctx;
+  for (int i = 0; i < n; i++) shells[i] = bind_new_tensor(L, r.self);
+  read_arguments(&r);
+  lurn_status status = LURN_OK;
+  for (int i = 0; i < n - 1 && status == LURN_OK; i++) {
+    lurn_tensor **slot = state_slot(&r, i);
+    if (*slot == NULL) continue;
+    status = lurn_select(ctx, *slot, 0, 0, &states[i]);
+    *slot = states[i];
+  }
+  if (status == LURN_OK) status = lurn_op_call(ctx, r.op, r.args, out);
+  for (int i = 0; i < n - 1; i++) lurn_release(states[i]);
+  for (int i = 1; i < n && status == LURN_OK; i++) status = widen(ctx, &out[i]);
+  return give_outputs(&r, status, 0, out, shells);
+}
+
+/* As the op over one step: x (N, D) in, the states (N, H) out. */
+static int call_cell(lua_State *L) {
+  reading r;
+  lurn_tensor *out[MAX_OUT] = {0}, **shells[MAX_OUT], *x = NULL;
+  begin(&r, L, NULL);
+  for (int i = 1; i < r.op->n_outputs; i++) shells[i] = bind_new_tensor(L, r.self);
+  read_arguments(&r);
+  lurn_tensor **first = (lurn_tensor **)(void *)r.args;
+  lurn_status status = lurn_unsqueeze(r.self->ctx, *first, 0, &x);
+  *first = x;
+  if (status == LURN_OK) status = lurn_op_call(r.self->ctx, r.op, r.args, out);
+  lurn_release(x);
+  return give_outputs(&r, status, 1, out, shells);
+}
+
+/* ---- Special calls ----------------------------------------------------------------------------------------- */
+
 /* einsum(equation, a, b...) or einsum(equation, {a, b...}) */
 static int einsum(lua_State *L) {
   bind_state *self = bind_self(L);
@@ -367,6 +437,23 @@ static void add_op(lua_State *L, bind_state *self, const lurn_op_info *op) {
   lua_pop(L, 1);
 }
 
+/* Adds core.layer_ops or core.cell_ops, {rnn = function, ...}, to core on top of the stack. */
+static void add_recurrent(lua_State *L, bind_state *self, const char *field, lua_CFunction function) {
+  static const char *const names[] = {"rnn", "lstm", "gru"};
+  lua_newtable(L);
+  for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+    const lurn_op_info *op = lurn_op_find(names[i]);
+    int h0 = 0;
+    while (strcmp(op->params[h0].name, "h0") != 0) h0++;
+    lua_pushlightuserdata(L, self);
+    lua_pushlightuserdata(L, (void *)(uintptr_t)op);
+    lua_pushinteger(L, h0);
+    lua_pushcclosure(L, function, 3);
+    lua_setfield(L, -2, names[i]);
+  }
+  lua_setfield(L, -2, field);
+}
+
 void bind_open_ops(lua_State *L, bind_state *self) {
   static const struct {
     const char *event, *op;
@@ -385,4 +472,6 @@ void bind_open_ops(lua_State *L, bind_state *self) {
   lua_setfield(L, -2, "__unm");
   lua_pop(L, 1);
   bind_functions(L, self, functions);
+  add_recurrent(L, self, "layer_ops", call_layer);
+  add_recurrent(L, self, "cell_ops", call_cell);
 }

@@ -404,6 +404,36 @@ static int is_tensor(lua_State *L) {
   return 1;
 }
 
+/* ---- For checks in scripts, which would make a table of x.shape -------------------------------------------- */
+
+/* core.has_shape(t, sizes...): whether t is a tensor of these sizes. */
+static int has_shape(lua_State *L) {
+  const lurn_tensor *t = bind_test_tensor(L, bind_self(L), 1);
+  int n = lua_gettop(L) - 1;
+  bool same = t != NULL && lurn_tensor_ndim(t) == n;
+  for (int i = 0; same && i < n; i++) same = lurn_tensor_shape(t)[i] == lua_tointeger(L, i + 2);
+  lua_pushboolean(L, same);
+  return 1;
+}
+
+/* core.sizes_like(t, other) -> the sizes of t, one by one; nothing unless both are tensors of one dtype. */
+static int sizes_like(lua_State *L) {
+  bind_state *self = bind_self(L);
+  const lurn_tensor *t = bind_test_tensor(L, self, 1), *other = bind_test_tensor(L, self, 2);
+  if (t == NULL || other == NULL || lurn_tensor_dtype(t) != lurn_tensor_dtype(other)) return 0;
+  int n = lurn_tensor_ndim(t);
+  for (int i = 0; i < n; i++) lua_pushinteger(L, lurn_tensor_shape(t)[i]);
+  return n;
+}
+
+/* core.last_size(t): the size of the last dimension; nil when t is no tensor or has none. */
+static int last_size(lua_State *L) {
+  const lurn_tensor *t = bind_test_tensor(L, bind_self(L), 1);
+  if (t == NULL || lurn_tensor_ndim(t) == 0) lua_pushnil(L);
+  else lua_pushinteger(L, lurn_tensor_shape(t)[lurn_tensor_ndim(t) - 1]);
+  return 1;
+}
+
 /* ---- Opening ----------------------------------------------------------------------------------------------- */
 
 void bind_push_methods(lua_State *L) { lua_rawgetp(L, LUA_REGISTRYINDEX, &METHODS_KEY); }
@@ -418,11 +448,9 @@ void bind_open_tensor(lua_State *L, bind_state *self) {
                                      {"totable", tensor_totable}, {"tobytes", tensor_tobytes},
                                      {"detach", tensor_detach},   {"requires_grad_", tensor_requires_grad},
                                      {"same_as", tensor_same_as}, {NULL, NULL}};
-  static const luaL_Reg functions[] = {{"is_tensor", is_tensor},
-                                       {"is_freed", is_freed},
-                                       {"scope_open", scope_open},
-                                       {"scope_close", scope_close},
-                                       {NULL, NULL}};
+  static const luaL_Reg functions[] = {
+      {"is_tensor", is_tensor}, {"is_freed", is_freed},     {"has_shape", has_shape},     {"sizes_like", sizes_like},
+      {"last_size", last_size}, {"scope_open", scope_open}, {"scope_close", scope_close}, {NULL, NULL}};
   lua_newtable(L); /* shapes print readably */
   lua_pushcfunction(L, shape_tostring);
   lua_setfield(L, -2, "__tostring");

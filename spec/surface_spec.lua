@@ -48,6 +48,7 @@ local INTERNAL = {
   graph_leaves = "under nn.utils.checkpoint",
   call_without_yield = "under no_grad and scope", shield = "under no_grad and scope", scope_open = "under scope",
   scope_close = "under scope", version_of = "under save_for_backward", optim_new = "under lurn.optim",
+  has_shape = "checks of nn", sizes_like = "checks of nn", last_size = "checks of nn",
   clip_grad_norm = "under nn.utils", clip_grad_value = "under nn.utils", op_list = "for documentation and specs",
 }
 

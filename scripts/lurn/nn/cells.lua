@@ -8,6 +8,7 @@ local Module = require "lurn.nn.module"
 local noise = require "lurn.nn.noise"
 local options = require "lurn.nn.options"
 local parameter = require "lurn.nn.parameter"
+local slots = require "lurn.nn.slots"
 local State = require "lurn.nn.state"
 
 local cells = {}
@@ -71,7 +72,7 @@ function Cell:reset_parameters()
 end
 
 ---The new h and c (or nil) of one step. What each kind of cell defines.
----@param x lurn.Tensor (1, N, D)
+---@param x lurn.Tensor (N, D)
 ---@param h lurn.Tensor? (N, H)
 ---@param c lurn.Tensor? (N, H)
 ---@return lurn.Tensor h
@@ -80,11 +81,10 @@ function Cell:_step(x, h, c) -- luacheck: ignore 212
   core.raise "Cell: use nn.RNNCell, nn.LSTMCell or nn.GRUCell"
 end
 
----@param x lurn.Tensor (N, input_size)
----@param state? lurn.nn.State|table also {h = ..., c = ...}, each (N, hidden_size); nil means zero
----@return lurn.nn.State
-function Cell:forward(x, state)
-  local who = getmetatable(self).__name
+-- Checks the input and gives its number of sequences. What is right is found so without a list of its sizes.
+local function check_input(self, own, who, x)
+  local N, D, more = core.sizes_like(x, own.weight_ih)
+  if D == own.input_size and more == nil then return N end
   check.tensor(who, "input", x)
   local shape = x.shape
   if #shape ~= 2 then
@@ -92,9 +92,31 @@ function Cell:forward(x, state)
   end
   check.features(who, shape, self.input_size)
   check.dtype(who, x, self.weight_ih)
-  local wanted = { shape[1], self.hidden_size }
-  local h, c = State.parts(who, state, wanted, self.has_cell and wanted)
-  return State.new(noise.zone_out(self, h, c, self:_step(core.unsqueeze(x, 1), h, c)))
+  return shape[1]
+end
+
+-- The state that the caller passed, checked.
+local function read_state(class, own, who, state, N)
+  if state == nil then return nil, nil end
+  local has_cell, H = class.has_cell, own.hidden_size
+  if getmetatable(state) == State and core.has_shape(state.h, N, H)
+    and (not has_cell or core.has_shape(state.c, N, H)) then
+    return state.h, has_cell and state.c or nil
+  end
+  local wanted = { N, H }
+  return State.parts(who, state, wanted, has_cell and wanted)
+end
+
+---@param x lurn.Tensor (N, input_size)
+---@param state? lurn.nn.State|table also {h = ..., c = ...}, each (N, hidden_size); nil means zero
+---@return lurn.nn.State
+function Cell:forward(x, state)
+  local class, own = getmetatable(self), slots.values(self)
+  local who = class.__name
+  local h, c = read_state(class, own, who, state, check_input(self, own, who, x))
+  local new_h, new_c = self:_step(x, h, c)
+  if own.zoneout == 0 then return State.new(new_h, new_c) end
+  return State.new(noise.zone_out(self, h, c, new_h, new_c))
 end
 
 function Cell:extra_repr()
@@ -117,8 +139,8 @@ function RNNCell:init(input_size, hidden_size, given)
 end
 
 function RNNCell:_step(x, h)
-  local _, h_n = core.rnn(x, self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh, h, nil, self.nonlinearity)
-  return h_n
+  local own = slots.values(self)
+  return core.cell_ops.rnn(x, own.weight_ih, own.weight_hh, own.bias_ih, own.bias_hh, h, nil, own.nonlinearity)
 end
 
 -- ---- LSTMCell ----
@@ -159,9 +181,9 @@ function LSTMCell:reset_parameters()
 end
 
 function LSTMCell:_step(x, h, c)
-  local _, h_n, c_n = core.lstm(x, self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh, h, c, nil, nil,
-    self.weight_ci, self.weight_cf, self.weight_co, self.coupled)
-  return h_n, c_n
+  local own = slots.values(self)
+  return core.cell_ops.lstm(x, own.weight_ih, own.weight_hh, own.bias_ih, own.bias_hh, h, c, nil, nil, own.weight_ci,
+    own.weight_cf, own.weight_co, own.coupled)
 end
 
 -- ---- GRUCell ----
@@ -179,8 +201,8 @@ function GRUCell:init(input_size, hidden_size, given)
 end
 
 function GRUCell:_step(x, h)
-  local _, h_n = core.gru(x, self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh, h)
-  return h_n
+  local own = slots.values(self)
+  return core.cell_ops.gru(x, own.weight_ih, own.weight_hh, own.bias_ih, own.bias_hh, h)
 end
 
 cells.Cell, cells.RNNCell, cells.LSTMCell, cells.GRUCell = Cell, RNNCell, LSTMCell, GRUCell

@@ -84,6 +84,16 @@ function check.features(who, shape, features)
   end
 end
 
+---Raises unless an input is a tensor whose last dimension has `features` elements.
+---@param who string
+---@param input any
+---@param features integer
+function check.last(who, input, features)
+  if core.last_size(input) == features then return end
+  check.tensor(who, "input", input)
+  check.features(who, input.shape, features)
+end
+
 ---Raises unless the input has the dtype of the weights.
 ---@param who string
 ---@param input lurn.Tensor

@@ -6,6 +6,10 @@ local slots = require "lurn.nn.slots"
 
 local class = {}
 
+---What `module(...)` runs in place of a forward that checks what it is called on.
+---@type table<function, function>
+class.plain = setmetatable({}, { __mode = "k" })
+
 local function construct(self, ...)
   local instance = setmetatable(slots.new_instance(), self)
   instance:init(...)
@@ -24,12 +28,14 @@ local function pass(...) return ... end
 -- A forward that says so when it is called with a dot. No tail call: messages look on the stack for the path to a
 -- layer.
 local function checked(forward)
-  return function(self, ...)
+  local function check_first(self, ...)
     if not slots.is_module(self) then
       core.raise "forward: called without its module; write module:forward(...), with a colon, or module(...)"
     end
     return pass(forward(self, ...))
   end
+  class.plain[check_first] = forward
+  return check_first
 end
 
 local function assign(class_, name, value)

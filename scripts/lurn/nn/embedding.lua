@@ -52,7 +52,8 @@ end
 ---@return lurn.Tensor # (..., embedding_dim)
 function Embedding:forward(ids)
   check.tensor(getmetatable(self).__name, "input", ids)
-  return functional.embedding(ids, self.weight, { padding_idx = self.padding_idx })
+  local padding = self.padding_idx
+  return functional.embedding(ids, self.weight, padding and { padding_idx = padding })
 end
 
 function Embedding:extra_repr()

@@ -152,6 +152,7 @@ end
 ---@param given? {padding_idx: integer} an id whose row gets no gradient
 ---@return lurn.Tensor
 function functional.embedding(ids, weight, given)
+  if given == nil then return core.embedding(ids, weight) end
   local padding = options.read("embedding", given, { { name = "padding_idx", kind = "integer" } }).padding_idx
   local y = core.embedding(ids, weight)
   if not (padding and y.requires_grad) then return y end

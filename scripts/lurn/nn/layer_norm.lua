@@ -64,10 +64,14 @@ end
 ---@param x lurn.Tensor (..., size)
 ---@return lurn.Tensor
 function LayerNorm:forward(x)
-  local who = getmetatable(self).__name
-  check.tensor(who, "input", x)
-  check_last(who, x.shape, self.normalized_shape)
-  return core.layer_norm(x, self.weight, self.bias, self.eps, #self.normalized_shape)
+  local who, shape = getmetatable(self).__name, self.normalized_shape
+  if #shape == 1 then
+    check.last(who, x, shape[1])
+  else
+    check.tensor(who, "input", x)
+    check_last(who, x.shape, shape)
+  end
+  return core.layer_norm(x, self.weight, self.bias, self.eps, #shape)
 end
 
 function LayerNorm:extra_repr()

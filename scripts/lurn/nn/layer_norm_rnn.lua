@@ -168,7 +168,7 @@ local function cell_class(name, stepper, parts)
   function class:_step(x, h, c)
     local w = { w_ih = self.weight_ih, w_hh = self.weight_hh, b_ih = self.bias_ih, b_hh = self.bias_hh }
     for _, part in ipairs(parts) do w[part] = self[part] end
-    return stepper(w, x, self.eps)(1, h, c)
+    return stepper(w, core.unsqueeze(x, 1), self.eps)(1, h, c)
   end
 
   return class

@@ -43,9 +43,7 @@ end
 ---@param x lurn.Tensor (..., in_features)
 ---@return lurn.Tensor # (..., out_features)
 function Linear:forward(x)
-  local who = getmetatable(self).__name
-  check.tensor(who, "input", x)
-  check.features(who, x.shape, self.in_features)
+  check.last(getmetatable(self).__name, x, self.in_features)
   return core.linear(x, self.weight, self.bias)
 end
 

@@ -32,15 +32,29 @@ local function describe(module, schema)
   return table.concat(parts, ", ")
 end
 
+-- op(..., last)
+local function with_last(op, last, ...)
+  local n = select("#", ...)
+  if n == 2 then
+    local input, target = ...
+    return op(input, target, last)
+  end
+  local inputs = table.pack(...)
+  inputs[n + 1] = last
+  return op(table.unpack(inputs, 1, n + 1))
+end
+
 -- A class of modules that call an op with the options of their schema.
 local function of_op(name, op, schema)
   local class = Module:extend(name)
   function class:init(given) keep(self, schema, options.read("nn." .. name, given, schema)) end
   function class:forward(...)
-    local chosen, inputs = {}, table.pack(...)
-    for _, option in ipairs(schema) do chosen[option.name] = self[option.name] end
-    inputs[inputs.n + 1] = chosen
-    return op(table.unpack(inputs, 1, inputs.n + 1))
+    local chosen = {}
+    for i = 1, #schema do
+      local option = schema[i].name
+      chosen[option] = self[option]
+    end
+    return with_last(op, chosen, ...)
   end
   function class:extra_repr() return describe(self, schema) end
   return class

@@ -30,10 +30,14 @@ Module.__index = slots.read
 Module.__newindex = slots.assign
 Module.__pairs = slots.pairs
 
-local function pass(...) return ... end
+local plain = class.plain
 
--- No tail call: messages look on the stack for the path to a layer, also when the modules around it made tail calls.
-function Module:__call(...) return pass(self:forward(...)) end
+-- Messages look on the stack for the path to a layer, also when the modules around it made tail calls. So this is none:
+-- no call is where a variable waits to be closed.
+function Module:__call(...)
+  local forward <const>, _ <close> = self.forward, nil
+  return (plain[forward] or forward)(self, ...)
+end
 
 -- For messages: the path that leads from a module to one below it, "rnn" or "blocks.0.rnn".
 function Module.__child_name(parent, child) return tree.path(parent, child) end
@@ -100,6 +104,7 @@ end
 ---@field recurse? boolean (true) those of submodules too
 
 local function recurse_of(given)
+  if given == nil then return true end
   return options.read("parameters", given, { { name = "recurse", kind = "flag", default = true } }).recurse
 end
 
@@ -122,7 +127,10 @@ end
 ---All parameters, in the order of assignment, each tensor once even when it has several names.
 ---@param given? lurn.nn.WalkOptions
 ---@return lurn.Tensor[]
-function Module:parameters(given) return values_of(tree.tensors(self, "parameter", recurse_of(given))) end
+function Module:parameters(given)
+  if given == nil then return tree.parameters(self) end
+  return tree.values(self, "parameter", recurse_of(given))
+end
 
 ---Iterates over name and parameter: "rnn.weight_ih_l0", tensor. Names are PyTorch's.
 ---@param given? lurn.nn.WalkOptions
@@ -131,7 +139,7 @@ function Module:named_parameters(given) return iterate(tree.tensors(self, "param
 
 ---@param given? lurn.nn.WalkOptions
 ---@return lurn.Tensor[]
-function Module:buffers(given) return values_of(tree.tensors(self, "buffer", recurse_of(given))) end
+function Module:buffers(given) return tree.values(self, "buffer", recurse_of(given)) end
 
 ---@param given? lurn.nn.WalkOptions
 ---@return fun(): string?, lurn.Tensor?
@@ -193,7 +201,7 @@ function Module:eval() return self:train(false) end
 
 ---Clears the gradients of all parameters.
 function Module:zero_grad()
-  for _, p in ipairs(self:parameters()) do p.grad = nil end
+  for _, p in ipairs(tree.parameters(self)) do p.grad = nil end
 end
 
 ---Sets `requires_grad` of all parameters.

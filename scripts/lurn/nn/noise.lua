@@ -12,6 +12,7 @@
 local core = require "lurn.core"
 local check = require "lurn.nn.check"
 local lengths_of = require "lurn.nn.lengths"
+local slots = require "lurn.nn.slots"
 local walk = require "lurn.nn.walk"
 
 local noise = {}
@@ -92,8 +93,11 @@ end
 
 -- ---- Layers ----
 
-local function is_on(layer)
-  return layer.zoneout ~= 0 or (layer.training and layer.recurrent_dropout > 0)
+---Whether a layer goes step by step.
+---@param own table the layer's fields
+---@return boolean
+function noise.is_on(own)
+  return own.zoneout ~= 0 or (own.training and own.recurrent_dropout > 0)
 end
 
 ---The mask of recurrent dropout for one call, one per sequence: 0 or 1 / (1 - p); nil where there is none.
@@ -153,7 +157,7 @@ end
 ---@return lurn.Tensor h_n
 ---@return lurn.Tensor? c_n
 function noise.run(layer, w, x, h, c, lengths, reverse, record, mask)
-  local run = is_on(layer) and x.shape[1] > 0 and noise.by_steps or layer._run
+  local run = noise.is_on(slots.values(layer)) and x.shape[1] > 0 and noise.by_steps or layer._run
   return run(layer, w, x, h, c, lengths, reverse, record, mask)
 end
 

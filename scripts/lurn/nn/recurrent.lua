@@ -1,6 +1,8 @@
 -- What nn.RNN, nn.LSTM and nn.GRU share: stacking, both directions, dropout between layers, states. Each layer and
 -- direction is one fused op of the engine.
 
+local getmetatable = getmetatable
+
 local core = require "lurn.core"
 local check = require "lurn.nn.check"
 local checkpoint = require "lurn.nn.checkpoint"
@@ -11,6 +13,7 @@ local Module = require "lurn.nn.module"
 local noise = require "lurn.nn.noise"
 local options = require "lurn.nn.options"
 local parameter = require "lurn.nn.parameter"
+local slots = require "lurn.nn.slots"
 local State = require "lurn.nn.state"
 local VariationalDropout = require "lurn.nn.variational_dropout"
 
@@ -167,8 +170,10 @@ local call_schema = {
   { name = "lengths", kind = "any" }, { name = "record", kind = "table" }, { name = "checkpoint", kind = "any" },
 }
 
--- Checks the input and gives its number of sequences.
-local function check_input(self, who, x)
+-- Checks the input and gives its number of sequences. What is right is found so without a list of its sizes.
+local function check_input(self, own, who, x)
+  local T, N, D, more = core.sizes_like(x, own.weight_ih_l0)
+  if D == own.input_size and more == nil then return own.batch_first and T or N end
   check.tensor(who, "input", x)
   local shape = x.shape
   if #shape ~= 3 then
@@ -217,34 +222,71 @@ function Recurrent:_run(w, x, h, c, lengths, reverse, record) -- luacheck: ignor
   core.raise "Recurrent: use nn.RNN, nn.LSTM or nn.GRU"
 end
 
+-- The weights of a layer and direction by the op's names.
 local function weights_of(self, row)
-  local weights = {}
-  for part, name in pairs(self._weights[row]) do weights[part] = self[name] end
+  local derived = slots.derived(self)
+  local weights = derived[row]
+  if weights == nil then
+    weights = {}
+    for part, name in pairs(self._weights[row]) do weights[part] = self[name] end
+    derived[row] = weights
+  end
   return weights
 end
 
--- One layer in all its directions; `call` holds what is the same for all layers and collects the states.
-local function run_layer(self, call, x, layer)
-  local outputs = {}
-  for direction = 1, self._directions do
-    local row = (layer - 1) * self._directions + direction
-    local h, c = call.h and core.select(call.h, 1, row), call.c and core.select(call.c, 1, row)
-    local record = new_record(call.record, layer, direction)
-    outputs[direction], call.h_n[row], call.c_n[row] =
-      call.run(self, weights_of(self, row), x, h, c, call.lengths, direction == 2, record)
+-- The states that the caller passed, checked.
+local function read_state(class, own, who, state, rows, N)
+  if state == nil then return nil, nil end
+  local has_cell = class.has_cell
+  local columns, hidden = own._columns, own.hidden_size
+  if getmetatable(state) == State and core.has_shape(state.h, rows, N, columns)
+    and (not has_cell or core.has_shape(state.c, rows, N, hidden)) then
+    return state.h, has_cell and state.c or nil
   end
-  return #outputs == 1 and outputs[1] or core.cat(outputs, 3)
+  return State.parts(who, state, { rows, N, columns }, has_cell and { rows, N, hidden })
+end
+
+---The same as `_run` for a layer of one direction that is not stacked, where h and c are (1, N, H), given and returned.
+---Only kinds that are one fused op have it.
+---@type (fun(self: lurn.nn.Recurrent, w: table, x: lurn.Tensor, h: lurn.Tensor?, c: lurn.Tensor?): lurn.Tensor,
+---lurn.Tensor, lurn.Tensor?)?
+Recurrent._run_alone = nil
+
+-- One layer in one direction; `call` holds what is the same for all and collects the states.
+local function run_row(self, call, x, layer, direction)
+  local row = (layer - 1) * call.directions + direction
+  local h, c = call.h and core.select(call.h, 1, row), call.c and core.select(call.c, 1, row)
+  local record, y = new_record(call.record, layer, direction), nil
+  y, call.h_n[row], call.c_n[row] =
+    call.run(self, weights_of(self, row), x, h, c, call.lengths, direction == 2, record)
+  return y
+end
+
+-- One layer in all its directions.
+local function run_layer(self, call, x, layer)
+  if call.directions == 1 then return run_row(self, call, x, layer, 1) end
+  return core.cat({ run_row(self, call, x, layer, 1), run_row(self, call, x, layer, 2) }, 3)
 end
 
 -- What one layer hands to the next.
-local function between_layers(self, x)
-  if not self.training or self.dropout == 0 then return x end
-  return self.variational and VariationalDropout.drop(x, self.dropout, 1) or core.dropout(x, self.dropout, true)
+local function between_layers(own, x)
+  if not own.training or own.dropout == 0 then return x end
+  return own.variational and VariationalDropout.drop(x, own.dropout, 1) or core.dropout(x, own.dropout, true)
 end
 
 -- A new first dimension that counts layers and directions.
 local function stacked(list)
   return #list == 1 and core.unsqueeze(list[1], 1) or core.stack(list, 1)
+end
+
+-- All layers: y, h_n and c_n (or nil).
+local function run_layers(self, own, call, x)
+  prepare_recordings(self, call.record)
+  for layer = 1, own.num_layers do
+    x = run_layer(self, call, x, layer)
+    if layer < own.num_layers then x = between_layers(own, x) end
+  end
+  return x, stacked(call.h_n), self.has_cell and stacked(call.c_n) or nil
 end
 
 ---`local y, state = layer(x, state, options)`; state and options may be left out, and state may be nil with options
@@ -256,21 +298,24 @@ end
 ---@return lurn.nn.State state after the last step: .h and, for LSTM, .c, (num_layers * directions, N, hidden_size);
 ---with a projection y and .h have proj_size instead of hidden_size
 function Recurrent:forward(x, state, given)
-  local who = getmetatable(self).__name
-  local call = { h_n = {}, c_n = {} }
-  local segments
-  call.lengths, call.record, segments = read_options(who, given)
-  call.run = checkpoint.runner(segments, self.checkpoint)
-  local rows, N = self.num_layers * self._directions, check_input(self, who, x)
-  call.h, call.c = State.parts(who, state, { rows, N, self._columns }, self.has_cell and { rows, N, self.hidden_size })
-  if self.batch_first then x = x:transpose(1, 2) end
-  prepare_recordings(self, call.record)
-  for layer = 1, self.num_layers do
-    x = run_layer(self, call, x, layer)
-    if layer < self.num_layers then x = between_layers(self, x) end
+  local class, own = getmetatable(self), slots.values(self)
+  local who = class.__name
+  local lengths, recordings, segments = read_options(who, given)
+  local rows, N = own.num_layers * own._directions, check_input(self, own, who, x)
+  local h, c = read_state(class, own, who, state, rows, N)
+  local alone = rows == 1 and given == nil and not own.checkpoint and not noise.is_on(own) and class._run_alone
+  if own.batch_first then x = core.transpose(x, 1, 2) end
+  if alone then
+    x, h, c = alone(self, weights_of(self, 1), x, h, c)
+  else
+    x, h, c = run_layers(self, own, {
+      run = checkpoint.runner(segments, own.checkpoint),
+      directions = own._directions, lengths = lengths, record = recordings,
+      h = h, c = c, h_n = {}, c_n = {},
+    }, x)
   end
-  if self.batch_first then x = x:transpose(1, 2) end
-  return x, State.new(stacked(call.h_n), self.has_cell and stacked(call.c_n) or nil)
+  if own.batch_first then x = core.transpose(x, 1, 2) end
+  return x, State.new(h, c)
 end
 
 -- ---- Printing ----

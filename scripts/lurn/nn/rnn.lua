@@ -34,6 +34,10 @@ function RNN:_run(w, x, h, _, lengths, reverse, record)
   return core.rnn(x, w.w_ih, w.w_hh, w.b_ih, w.b_hh, h, lengths, self.nonlinearity, reverse, record)
 end
 
+function RNN:_run_alone(w, x, h)
+  return core.layer_ops.rnn(x, w.w_ih, w.w_hh, w.b_ih, w.b_hh, h, nil, self.nonlinearity)
+end
+
 -- ---- LSTM ----
 
 ---`i, f, o = sigmoid(W_ih x_t + b_ih + W_hh h_(t-1) + b_hh)`, `g = tanh(the same)`, `c_t = f c_(t-1) + i g`,
@@ -110,6 +114,11 @@ function LSTM:_run(w, x, h, c, lengths, reverse, record)
     reverse, record)
 end
 
+function LSTM:_run_alone(w, x, h, c)
+  return core.layer_ops.lstm(x, w.w_ih, w.w_hh, w.b_ih, w.b_hh, h, c, nil, w.w_hr, w.w_ci, w.w_cf, w.w_co,
+    self.coupled)
+end
+
 -- ---- GRU ----
 
 ---`r, z = sigmoid(W_ih x_t + b_ih + W_hh h_(t-1) + b_hh)`, `n = tanh(W_in x_t + b_in + r (W_hn h_(t-1) + b_hn))`,
@@ -133,6 +142,8 @@ end
 function GRU:_run(w, x, h, _, lengths, reverse, record)
   return core.gru(x, w.w_ih, w.w_hh, w.b_ih, w.b_hh, h, lengths, reverse, record)
 end
+
+function GRU:_run_alone(w, x, h) return core.layer_ops.gru(x, w.w_ih, w.w_hh, w.b_ih, w.b_hh, h) end
 
 -- From single ops: with recurrent dropout the mask is for the products only, not for what z keeps of h.
 function GRU:_stepper(w, x)

@@ -7,6 +7,8 @@ local parameter = require "lurn.nn.parameter"
 
 local slots = {}
 
+local getmetatable, rawget, type = getmetatable, rawget, type
+
 ---@alias lurn.nn.SlotKind "parameter"|"buffer"|"module"
 
 ---@class lurn.nn.Slots
@@ -14,6 +16,7 @@ local slots = {}
 ---@field kinds table<string, lurn.nn.SlotKind> of the registered ones
 ---@field order string[] names of the registered ones as they came; a registered name may be without a value
 ---@field transient table<string, boolean> buffers that stay out of the state dict
+---@field derived table? what was made of registered fields; forgotten when one is assigned
 
 -- The one raw key of an instance.
 local SLOTS = {}
@@ -27,6 +30,46 @@ end
 ---@param instance lurn.nn.Module
 ---@return lurn.nn.Slots
 function slots.of(instance) return rawget(instance, SLOTS) end
+
+---The fields of an instance by name, without what its class has.
+---@param instance lurn.nn.Module
+---@return table<any, any>
+function slots.values(instance) return rawget(instance, SLOTS).values end
+
+---A table in which a module may keep what it makes of its registered fields, until one of them is assigned.
+---@param instance lurn.nn.Module
+---@return table
+function slots.derived(instance)
+  local own = rawget(instance, SLOTS)
+  local derived = own.derived
+  if derived == nil then
+    derived = {}
+    own.derived = derived
+  end
+  return derived
+end
+
+-- Grows with every assignment of a registered field of any module.
+local changes = 0
+
+local function note_change(own)
+  own.derived = nil
+  changes = changes + 1
+end
+
+---A number that is the same as before only while no registered field of any module was assigned.
+---@return integer
+function slots.changes() return changes end
+
+---Puts another value in the place of a registered one of the same kind.
+---@param instance lurn.nn.Module
+---@param name string
+---@param value any
+function slots.replace(instance, name, value)
+  local own = rawget(instance, SLOTS)
+  own.values[name] = value
+  note_change(own)
+end
 
 ---Whether a value is an instance of a module class.
 ---@param value any
@@ -85,6 +128,7 @@ function slots.register(instance, kind, name, value)
     own.order[#own.order + 1] = name
   end
   own.kinds[name], own.values[name], own.transient[name] = kind, value, nil
+  note_change(own)
 end
 
 ---Forgets a registered name and its value.
@@ -99,6 +143,7 @@ function slots.unregister(instance, name)
     end
   end
   own.kinds[name], own.values[name], own.transient[name] = nil, nil, nil
+  note_change(own)
 end
 
 ---Raises when a field of this name stands in the way of registering one of this kind.
@@ -118,6 +163,7 @@ local function assign_registered(instance, own, name, value)
   local kind = own.kinds[name]
   if value == nil or (kind == "buffer" and core.is_tensor(value)) then
     own.values[name] = value
+    note_change(own)
   elseif own.values[name] == nil then
     slots.unregister(instance, name)
     own.values[name] = value
@@ -149,7 +195,8 @@ end
 ---@param name any
 ---@return any
 function slots.read(instance, name)
-  local value = rawget(instance, SLOTS).values[name]
+  if name == SLOTS then return nil end -- the metatable was set on a table that is no instance
+  local value = instance[SLOTS].values[name]
   if value ~= nil then return value end
   return getmetatable(instance)[name]
 end

@@ -36,6 +36,53 @@ function tree.tensors(module, kind, recurse)
   return list
 end
 
+local function collect_values(module, want, recurse, seen, list)
+  seen[module] = true
+  local own = slots.of(module)
+  local values, kinds = own.values, own.kinds
+  for _, name in ipairs(own.order) do
+    local value, kind = values[name], kinds[name]
+    if value == nil or seen[value] then
+      goto next
+    elseif kind == want then
+      seen[value] = true
+      list[#list + 1] = value
+    elseif kind == "module" and recurse then
+      collect_values(value, want, recurse, seen, list)
+    end
+    ::next::
+  end
+end
+
+---What `tensors` finds, without names.
+---@param module lurn.nn.Module
+---@param kind "parameter"|"buffer"
+---@param recurse boolean
+---@return lurn.Tensor[]
+function tree.values(module, kind, recurse)
+  local list = {}
+  collect_values(module, kind, recurse, {}, list)
+  return list
+end
+
+-- Being kept in a list keeps no tensor.
+local weak = { __mode = "v" }
+
+---All parameters of a module and those below it, as `values` finds them; every step of training asks for them, so the
+---list is kept until a registered field of some module changes.
+---@param module lurn.nn.Module
+---@return lurn.Tensor[] # a new list
+function tree.parameters(module)
+  local derived, now = slots.derived(module), slots.changes()
+  local kept = derived.parameters
+  if kept == nil or kept.changes ~= now then
+    kept = setmetatable(tree.values(module, "parameter", true), weak)
+    kept.n, kept.changes = #kept, now
+    derived.parameters = kept
+  end
+  return table.move(kept, 1, kept.n, 1, {})
+end
+
 ---The submodules directly below a module, each once.
 ---@param module lurn.nn.Module
 ---@return lurn.nn.Entry[]
@@ -101,9 +148,8 @@ function tree.convert(module, dtype)
     for _, entry in ipairs(tree.tensors(module, kind, true)) do new[entry.value] = converted(entry.value, dtype) end
   end
   for _, entry in ipairs(tree.modules(module)) do
-    local values = slots.of(entry.value).values
     for name, value, kind in slots.each(entry.value) do
-      if kind ~= "module" then values[name] = new[value] end
+      if kind ~= "module" then slots.replace(entry.value, name, new[value]) end
     end
   end
 end

@@ -18,7 +18,9 @@ local function list_of(who, params)
   if #params == 0 and next(params) ~= nil then
     core.raise(who .. ": params is a table that is no list; expected a list of tensors, such as model:parameters()")
   end
-  for i, p in ipairs(params) do check.tensor(who, ("parameter %d"):format(i), p) end
+  for i, p in ipairs(params) do
+    if not core.is_tensor(p) then check.tensor(who, ("parameter %d"):format(i), p) end
+  end
   return params
 end
 
