@@ -97,7 +97,9 @@ describe("one layer and direction", function()
   -- A sum that tells all elements apart.
   local function total(...)
     local sum = 0
-    for i, t in ipairs { ... } do sum = sum + (t * lurn.arange(1, t:numel()):reshape(t.shape):to "float32"):sum() * i end
+    for i, t in ipairs { ... } do
+      sum = sum + (t * lurn.arange(1, t:numel()):reshape(t.shape):to "float32"):sum() * i
+    end
     return sum
   end
 
