@@ -135,6 +135,20 @@ static int call_without_yield(lua_State *L) {
   return lua_gettop(L);
 }
 
+/* core.restore(guard): see scripts/lurn/guard.lua.  The switch of gradients is put back without memory and without further calls:
+ * there may be none left. */
+static int restore(lua_State *L) {
+  lua_settop(L, 1);
+  luaL_checktype(L, 1, LUA_TTABLE);
+  int type = lua_getfield(L, 1, "restore");
+  if (type == LUA_TNIL) return 0;
+  lua_pushnil(L);
+  lua_setfield(L, 1, "restore");
+  if (type == LUA_TBOOLEAN) lurn_set_grad_enabled(bind_ctx(L), lua_toboolean(L, 2));
+  else lua_call(L, 0, 0);
+  return 0;
+}
+
 /* core.shield(fn): the program's Ctrl-C waits until fn has ended before it raises its error. */
 static int shield(lua_State *L) {
   luaL_checktype(L, 1, LUA_TFUNCTION);
@@ -415,6 +429,7 @@ void bind_open_autograd(lua_State *L, bind_state *self) {
                                        {"graph_leaves", graph_leaves},
                                        {"gradcheck", gradcheck},
                                        {"call_without_yield", call_without_yield},
+                                       {"restore", restore},
                                        {"shield", shield},
                                        {"version_of", version_of},
                                        {NULL, NULL}};

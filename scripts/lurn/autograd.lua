@@ -5,8 +5,7 @@ local guard = require "lurn.guard"
 
 local function with_grad(on, who, fn, ...)
   if type(fn) ~= "function" then core.raise(("%s: expected a function, got %s"):format(who, type(fn))) end
-  local before = core.grad_enabled()
-  local pending <close> = guard.new(function() core.set_grad_enabled(before) end)
+  local pending <close> = guard.new(core.grad_enabled())
   core.set_grad_enabled(on)
   return guard.call(pending, fn, ...)
 end

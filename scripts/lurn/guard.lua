@@ -4,17 +4,11 @@ local core = require "lurn.core"
 
 local guard = {}
 
-local metatable = {
-  __close = function(self)
-    local restore = self.restore
-    self.restore = nil
-    if restore then restore() end
-  end,
-}
+local metatable = { __close = core.restore }
 
----A value for a `<close>` variable that calls restore once. It is made before anything is switched: from there on
----nothing can fail but the call itself.
----@param restore? function
+---A value for a `<close>` variable that calls restore once, or switches gradients to what a boolean says, which needs no
+---memory. It is made before anything is switched: from there on nothing can fail but the call itself.
+---@param restore? function|boolean
 ---@return table
 function guard.new(restore) return setmetatable({ restore = restore }, metatable) end
 
