@@ -25,10 +25,11 @@ end
 
 -- ---- Environments ----
 
--- Thread pools of OpenMP sleep while they wait: one that spins would take time from whoever runs next.
+-- Thread pools of OpenMP sleep while they wait, after spinning for some tens of microseconds: a recurrent layer's steps
+-- follow each other faster than a sleeper wakes, and a pool that went on spinning would take time from whoever runs next.
 local function waiting(threads)
   return { OMP_NUM_THREADS = tostring(threads), OPENBLAS_NUM_THREADS = tostring(threads),
-    MKL_NUM_THREADS = tostring(threads), OMP_WAIT_POLICY = "PASSIVE", GOMP_SPINCOUNT = "0", KMP_BLOCKTIME = "0",
+    MKL_NUM_THREADS = tostring(threads), OMP_WAIT_POLICY = "PASSIVE", GOMP_SPINCOUNT = "20000", KMP_BLOCKTIME = "0",
     LURN_NUM_THREADS = tostring(threads), PYTHONDONTWRITEBYTECODE = "1" }
 end
 
@@ -115,7 +116,8 @@ function peers.find(settings)
   local core = peers.better_core(settings.config.cpu_isa, settings.config.blas_kernel)
   if core and settings.blas_core ~= "" then core = settings.blas_core end
   local debian = settings.debian_python
-  if debian ~= python and not add_torch(found, debian, here, { OPENBLAS_CORETYPE = core }) then
+  -- Its OpenBLAS has a pool of its own, which the spinning one of OpenMP slows down.
+  if debian ~= python and not add_torch(found, debian, here, { OPENBLAS_CORETYPE = core, GOMP_SPINCOUNT = "0" }) then
     missing[#missing + 1] = "PyTorch of Debian: missing (apt-get install python3-torch)"
   end
   if not add_onednn(found, programs) then missing[#missing + 1] = "oneDNN: missing (install libdnnl-dev, version 2)" end

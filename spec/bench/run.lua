@@ -126,8 +126,8 @@ A ratio above 1 means that lurn is faster. GF/s counts the products of the layer
 PyTorch runs with oneDNN or with its own kernels, for a step of a stream with a cell, under inference_mode where nothing
 is trained, with fused Adam where it has it: what is fastest is found per case. oneDNN packs its weights in every
 training step, as an update forces; "bare" leaves that out. Debian's PyTorch is told the OpenBLAS kernel above where
-OpenBLAS would take one for an older CPU. Waiting threads sleep (OMP_WAIT_POLICY=PASSIVE); variables that slow a peer
-are unset.]]
+OpenBLAS would take one for an older CPU. Waiting threads spin for a moment, then sleep (OMP_WAIT_POLICY=PASSIVE,
+GOMP_SPINCOUNT=20000, but 0 for Debian's PyTorch, which is faster so); variables that slow a peer are unset.]]
 
 -- ---- Checks ----
 
