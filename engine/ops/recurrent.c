@@ -58,7 +58,7 @@ bool lurn__next_run(const lurn__sequence *s, int64_t t, int64_t last, int64_t *f
 /* ---- Teams ------------------------------------------------------------------------------------------------- */
 
 /* Multiply-adds below which one thread is quicker than waking another; in one step, below which a meeting does not pay. */
-#define SMALL_WALK 0x1p22
+#define SMALL_WALK 0x1p21
 #define SMALL_STEP 0x1p17
 /* Bytes of recurrent weights that stay in a core's second-level cache from step to step. */
 #define CACHED_WEIGHTS 0x1p20
