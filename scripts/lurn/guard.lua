@@ -6,8 +6,8 @@ local guard = {}
 
 local metatable = { __close = core.restore }
 
----A value for a `<close>` variable that calls restore once, or switches gradients to what a boolean says, which needs no
----memory. It is made before anything is switched: from there on nothing can fail but the call itself.
+---A value for a `<close>` variable that calls restore once, or switches gradients to what a boolean says, which needs
+---no memory. It is made before anything is switched: from there on nothing can fail but the call itself.
 ---@param restore? function|boolean
 ---@return table
 function guard.new(restore) return setmetatable({ restore = restore }, metatable) end

@@ -26,7 +26,8 @@ end
 -- ---- Environments ----
 
 -- Thread pools of OpenMP sleep while they wait, after spinning for some tens of microseconds: a recurrent layer's steps
--- follow each other faster than a sleeper wakes, and a pool that went on spinning would take time from whoever runs next.
+-- follow each other faster than a sleeper wakes, and a pool that went on spinning would take time from whoever runs
+-- next.
 local function waiting(threads)
   return { OMP_NUM_THREADS = tostring(threads), OPENBLAS_NUM_THREADS = tostring(threads),
     MKL_NUM_THREADS = tostring(threads), OMP_WAIT_POLICY = "PASSIVE", GOMP_SPINCOUNT = "20000", KMP_BLOCKTIME = "0",
