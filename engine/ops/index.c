@@ -1,6 +1,7 @@
 /* Slices picked by tensors of positions and by masks, and written there. */
 #include "ops/index.h"
 
+#include <math.h>
 #include <string.h>
 
 #include "ops/loop.h"
@@ -464,20 +465,33 @@ const lurn__op lurn__op_index_fill = {
     .doc = "x with value in the slices at the positions index (one dimension) along dim.\nvalue is a number or a "
            "tensor without dimensions; it takes x's dtype."};
 
+/* source times alpha in x's dtype: an integer stays exact. */
+static lurn_status times_alpha(lurn__call *call, const lurn_tensor *x, double alpha, lurn_tensor **source) {
+  lurn_tensor **converted = lurn__temp(&call->temps), **factor = lurn__temp(&call->temps);
+  lurn_tensor **scaled = lurn__temp(&call->temps);
+  if (lurn_dtype_is_float(x->dtype)) {
+    LURN__TRY(lurn_scalar(call->ctx, alpha, factor));
+  } else {
+    if (!(fabs(alpha) < 0x1p63) || alpha != floor(alpha))
+      return lurn__op_fail(call, LURN_EVALUE, "alpha is %g, expected a whole number for %s", alpha,
+                           lurn_dtype_name(x->dtype));
+    LURN__TRY(lurn_scalar_int(call->ctx, (int64_t)alpha, factor));
+  }
+  LURN__TRY(lurn__to(call->ctx, *source, x->dtype, converted));
+  LURN__TRY(lurn__mul(call->ctx, *converted, *factor, scaled));
+  *source = *scaled;
+  return LURN_OK;
+}
+
 static lurn_status index_add_forward(lurn__call *call) {
   const struct lurn__index_add_args *args = call->args;
   lurn_tensor *x = args->x, **places = lurn__temp(&call->temps), **values = lurn__temp(&call->temps),
-              **factor = lurn__temp(&call->temps), **scaled = lurn__temp(&call->temps),
               **work = lurn__temp(&call->temps);
   lurn_tensor *source = args->source;
   picking p;
   LURN__TRY(plan_one(call, x, args->dim, &args->index, args->base, &p, places));
   LURN__TRY(check_source(call, source, &p));
-  if (args->alpha != 1) {
-    LURN__TRY(lurn_scalar(call->ctx, args->alpha, factor));
-    LURN__TRY(lurn__mul(call->ctx, source, *factor, scaled));
-    source = *scaled;
-  }
+  if (args->alpha != 1) LURN__TRY(times_alpha(call, x, args->alpha, &source));
   LURN__TRY(lurn__as_source(call, source, x, &p.shape, values));
   LURN__TRY(lurn__save_in(call, SAVED_PLACES, *places));
   LURN__TRY(lurn__open_target(call, x, work));

@@ -353,6 +353,7 @@ static lurn_status one_hot_forward(lurn__call *call) {
   if (classes == -1 && !lurn_dtype_is_float(ids->dtype)) {
     LURN__TRY(largest(call->ctx, ids, &classes));
     if (classes < INT64_MAX) classes += 1 - args->base;
+    if (classes < 1) classes = 1; /* no id fits, which is told below */
   }
   LURN__TRY(lurn__indices(call->ctx, "one_hot", ids, args->base, classes, places));
   lurn__shape shape = ids->shape;

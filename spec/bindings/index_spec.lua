@@ -315,6 +315,18 @@ describe("writing x[key] = value", function()
     assert.same({ 2, 0, 2 }, x.grad:totable())
   end)
 
+  it("adds multiples of integers exactly, and in the dtype of x", function()
+    local one = lurn.tensor({ 1 }, { dtype = "int64" })
+    local function add(x, source, alpha) return x:index_add(1, one, source, alpha) end
+    local large = lurn.tensor({ 16777217 }, { dtype = "int64" })
+    assert.equal(33554434, add(lurn.zeros(1, { dtype = "int64" }), large, 2):item())
+    assert.equal(-33554434.0, add(lurn.zeros(1, { dtype = "float64" }), large, -2):item())
+    assert.equal(0.1, add(lurn.zeros(1, { dtype = "float64" }), lurn.ones(1), 0.1):item())
+    assert.equal("index_add: alpha is 0.5, expected a whole number for int64",
+      message(add, lurn.zeros(1, { dtype = "int64" }), large, 0.5))
+    assert.equal("one_hot: index -5; expected 1..1", message(lurn.one_hot, lurn.tensor({ -5 }, { dtype = "int64" })))
+  end)
+
   it("makes a backward through the former value an error", function()
     local x = lurn.ones(3, { requires_grad = true })
     local y = x * 2
