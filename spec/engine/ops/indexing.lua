@@ -301,7 +301,7 @@ return {
     },
     errors = {
       { { ids { 3 }, 2 }, "one_hot: index 3; expected 1..2" },
-      { { ids { 0 } }, "one_hot: index 0; expected 1..0" },
+      { { ids { 0 } }, "one_hot: index 0; expected 1..1" },
       { { ids { 1 }, 0 }, "one_hot: classes is 0; expected at least 1" },
       { { ids {} }, "one_hot: no ids to tell the number of classes from; give classes" },
       { { lurn.ones(2), 2 }, "one_hot: " .. wrong_ids },
