@@ -89,6 +89,8 @@ static naive_verdict run_unary(naive_call *call) {
   const unary *u = find_unary(call->op->name);
   const naive *x = call->in[0];
   lurn_dtype dtype = unary_dtype(u, x->dtype);
+  bool optional = u->of == softplus && (call->real[1] != 1 || call->real[2] != 20);
+  if (optional || (u->of == gelu && call->number[1] != 0)) return NAIVE_UNKNOWN; /* other formulas than here */
   if (x->dtype == LURN_BOOL && !u->bools) return NAIVE_REFUSED;
   if (!in_place_fits(call, dtype, x)) return NAIVE_REFUSED;
   if (!naive_out(call, 0, dtype, x->ndim, x->size)) return NAIVE_UNKNOWN;
