@@ -79,3 +79,15 @@ lurn_status lurn__dim(lurn_ctx *ctx, const char *who, int64_t dim, int ndim, int
   *out = (int)(dim < 0 ? dim + n : dim);
   return LURN_OK;
 }
+
+lurn_status lurn__dims(lurn_ctx *ctx, const char *who, lurn_ints dims, int ndim, bool marked[LURN_MAX_DIMS]) {
+  for (int i = 0; i < LURN_MAX_DIMS; i++) marked[i] = dims.count == 0 && i < ndim;
+  for (int64_t k = 0; k < dims.count; k++) {
+    int dim = 0;
+    LURN__TRY(lurn__dim(ctx, who, dims.values[k], ndim, &dim));
+    if (ndim > 0 && marked[dim])
+      return lurn__fail(ctx, LURN_EVALUE, "%s: dimension %d is named twice", who, dim + ctx->index_base);
+    marked[dim] = true;
+  }
+  return LURN_OK;
+}

@@ -26,5 +26,7 @@ void lurn__shape_strides(const lurn__shape *shape, int64_t strides[LURN_MAX_DIMS
 bool lurn__shape_broadcast(const lurn__shape *a, const lurn__shape *b, lurn__shape *out);
 /* Turns dim (-ndim..ndim-1; a scalar counts as one dimension) into 0..ndim-1. */
 lurn_status lurn__dim(lurn_ctx *ctx, const char *who, int64_t dim, int ndim, int *out);
+/* Marks the dimensions in the list, of which none may be named twice; all where the list is empty. */
+lurn_status lurn__dims(lurn_ctx *ctx, const char *who, lurn_ints dims, int ndim, bool marked[LURN_MAX_DIMS]);
 
 #endif

@@ -142,17 +142,6 @@ static lurn_status apply(lurn__call *call, lurn__unary kind, lurn_tensor *x) {
   return LURN_OK;
 }
 
-static lurn_status apply_grad(lurn__grad_call *grad, lurn__unary kind) {
-  lurn_tensor *gy = grad->grad_out[0];
-  lurn__loop loop;
-  LURN__TRY(lurn__tensor_new(grad->ctx, gy->dtype, &gy->shape, &grad->grad_in[0]));
-  lurn__loop_begin(&loop, grad->grad_in[0]);
-  LURN__TRY(lurn__loop_add(&loop, &grad->temps, gy, gy->dtype));
-  LURN__TRY(lurn__loop_add(&loop, &grad->temps, grad->saved[0], gy->dtype));
-  lurn__loop_binary(grad->ctx, &loop, lurn__kernels_of(grad->ctx)->elementwise->unary_grad[kind][gy->dtype]);
-  return LURN_OK;
-}
-
 /* x / 2 (1 + tanh(u)), u = sqrt(2 / pi) (x + 0.044715 x^3), or its slope. */
 static double gelu_tanh(double x) {
   double u = 0.79788456080286535588 * (x + 0.044715 * x * x * x);
@@ -200,7 +189,7 @@ static lurn_status gelu_forward(lurn__call *call) {
 static lurn_status gelu_backward(lurn__grad_call *grad) {
   const struct lurn__gelu_args *args = grad->args;
   lurn_tensor **slope = lurn__temp(&grad->temps);
-  if (args->approximate == EXACT) return apply_grad(grad, LURN__UNARY_GELU);
+  if (args->approximate == EXACT) return lurn__unary_grad_of(grad, LURN__UNARY_GELU);
   LURN__TRY(along_curve(grad->ctx, &grad->temps, grad->saved[0], gelu_tanh_slope, slope));
   return lurn__mul(grad->ctx, *slope, grad->grad_out[0], &grad->grad_in[0]);
 }
@@ -258,7 +247,7 @@ static lurn_status softplus_backward(lurn__grad_call *grad) {
   lurn__temps *temps = &grad->temps;
   lurn_tensor *gy = grad->grad_out[0], **z = lurn__temp(temps), **above = lurn__temp(temps),
               **slope = lurn__temp(temps), **g = lurn__temp(temps);
-  if (is_plain(args)) return apply_grad(grad, LURN__UNARY_SOFTPLUS);
+  if (is_plain(args)) return lurn__unary_grad_of(grad, LURN__UNARY_SOFTPLUS);
   LURN__TRY(scale_and_test(grad->ctx, temps, grad->saved[0], args, z, above));
   LURN__TRY(lurn__sigmoid(grad->ctx, *z, slope));
   LURN__TRY(lurn__mul(grad->ctx, gy, *slope, g));

@@ -18,20 +18,9 @@ static lurn_status pick(lurn_ctx *ctx, lurn__temps *temps, lurn_tensor *x, int d
 
 /* ---- flip -------------------------------------------------------------------------------------------------- */
 
-static lurn_status flipped_dims(lurn_ctx *ctx, lurn_ints dims, int ndim, bool flipped[LURN_MAX_DIMS]) {
-  for (int i = 0; i < LURN_MAX_DIMS; i++) flipped[i] = dims.count == 0 && i < ndim;
-  for (int64_t k = 0; k < dims.count; k++) {
-    int dim;
-    LURN__TRY(lurn__dim(ctx, "flip", dims.values[k], ndim, &dim));
-    if (flipped[dim]) return lurn__fail(ctx, LURN_EVALUE, "flip: dimension %d is named twice", dim + ctx->index_base);
-    flipped[dim] = true;
-  }
-  return LURN_OK;
-}
-
 static lurn_status flip_all(lurn_ctx *ctx, lurn__temps *temps, lurn_tensor *x, lurn_ints dims, lurn_tensor **out) {
   bool flipped[LURN_MAX_DIMS];
-  LURN__TRY(flipped_dims(ctx, dims, x->shape.ndim, flipped));
+  LURN__TRY(lurn__dims(ctx, "flip", dims, x->shape.ndim, flipped));
   for (int i = 0; i < x->shape.ndim; i++) {
     if (!flipped[i]) continue;
     lurn_tensor **next = lurn__temp(temps);

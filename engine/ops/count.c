@@ -10,10 +10,8 @@
 static lurn_status count(lurn__call *call, lurn_tensor *x, bool zeros, lurn_ints dims, bool keepdim,
                          lurn_tensor **out) {
   lurn_tensor **is_zero = lurn__temp(&call->temps), **flags = lurn__temp(&call->temps);
-  for (int64_t i = 0; i < dims.count; i++) { /* told under the name of the op that was called */
-    int dim;
-    LURN__TRY(lurn__dim(call->ctx, call->info->name, dims.values[i], x->shape.ndim, &dim));
-  }
+  bool counted[LURN_MAX_DIMS]; /* read here so that errors name the op that was called */
+  LURN__TRY(lurn__dims(call->ctx, call->info->name, dims, x->shape.ndim, counted));
   LURN__TRY(lurn__logical_not(call->ctx, x, is_zero));
   if (!zeros) LURN__TRY(lurn__logical_not(call->ctx, *is_zero, flags));
   return lurn__sum(call->ctx, zeros ? *is_zero : *flags, dims.values, dims.count, keepdim, out);

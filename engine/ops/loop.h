@@ -37,6 +37,9 @@ void lurn__loop_unary(lurn_ctx *ctx, lurn__loop *loop, lurn__unary_fn *fn);
 void lurn__loop_binary(lurn_ctx *ctx, lurn__loop *loop, lurn__binary_fn *fn);
 void lurn__loop_where(lurn_ctx *ctx, lurn__loop *loop, lurn__where_fn *fn);
 
+/* Backward of an elementwise function, from what forward saved first: its input or its output. */
+lurn_status lurn__unary_grad_of(lurn__grad_call *grad, lurn__unary kind);
+
 /* Rows 0..rows-1 in tasks of at least `work` elements each, given row_work elements per row; the cut depends on the sizes only. */
 typedef void lurn__rows_fn(const void *arg, int64_t first, int64_t last);
 void lurn__for_rows(lurn_ctx *ctx, int64_t rows, int64_t row_work, lurn__rows_fn *fn, const void *arg);

@@ -132,26 +132,21 @@ static bool run_blas(lurn_ctx *ctx, const product *p) {
 
 /* ---- Choice ------------------------------------------------------------------------------------------------ */
 
-static lurn_status run(lurn_ctx *ctx, product *p) {
+static lurn_status multiply(lurn_ctx *ctx, lurn_dtype dtype, product *p) {
+  if (p->m == 0 || p->n == 0) return LURN_OK;
+  p->gemm = lurn__gemm_of(ctx, dtype);
+  p->width = lurn_dtype_size(dtype);
+  if (ctx->use_blas && p->kept == NULL && run_blas(ctx, p)) return LURN_OK;
   bool small = ctx->num_threads == 1 || (double)p->m * (double)p->n * (double)p->k < (double)SMALL_PRODUCT;
   return small ? run_alone(ctx, p) : run_together(ctx, p);
 }
 
+static int mode_of(bool accumulate) { return accumulate ? LURN__GEMM_ACCUMULATE : 0; }
+
 lurn_status lurn__product(lurn_ctx *ctx, lurn_dtype dtype, int64_t m, int64_t n, int64_t k, lurn__matrix a,
                           lurn__matrix b, void *c, int64_t ldc, bool accumulate) {
-  if (m == 0 || n == 0) return LURN_OK;
-  product p = {.gemm = lurn__gemm_of(ctx, dtype),
-               .m = m,
-               .n = n,
-               .k = k,
-               .a = a,
-               .b = b,
-               .c = c,
-               .ldc = ldc,
-               .width = lurn_dtype_size(dtype),
-               .mode = accumulate ? LURN__GEMM_ACCUMULATE : 0};
-  if (ctx->use_blas && run_blas(ctx, &p)) return LURN_OK;
-  return run(ctx, &p);
+  product p = {.m = m, .n = n, .k = k, .a = a, .b = b, .c = c, .ldc = ldc, .mode = mode_of(accumulate)};
+  return multiply(ctx, dtype, &p);
 }
 
 /* ---- Kept operands ----------------------------------------------------------------------------------------- */
@@ -171,16 +166,6 @@ const void *lurn__product_kept(lurn_ctx *ctx, lurn_dtype dtype, int64_t n, int64
 
 lurn_status lurn__product_packed(lurn_ctx *ctx, lurn_dtype dtype, int64_t m, int64_t n, int64_t k, lurn__matrix a,
                                  const void *b, void *c, int64_t ldc, bool accumulate) {
-  if (m == 0 || n == 0) return LURN_OK;
-  product p = {.gemm = lurn__gemm_of(ctx, dtype),
-               .m = m,
-               .n = n,
-               .k = k,
-               .a = a,
-               .kept = b,
-               .c = c,
-               .ldc = ldc,
-               .width = lurn_dtype_size(dtype),
-               .mode = accumulate ? LURN__GEMM_ACCUMULATE : 0};
-  return run(ctx, &p);
+  product p = {.m = m, .n = n, .k = k, .a = a, .kept = b, .c = c, .ldc = ldc, .mode = mode_of(accumulate)};
+  return multiply(ctx, dtype, &p);
 }

@@ -16,14 +16,7 @@ typedef struct reduction {
 static lurn_status plan_reduction(lurn_ctx *ctx, const char *who, const lurn__shape *x, lurn_ints dims, bool keepdim,
                                   reduction *out) {
   *out = (reduction){.kept = *x, .count = 1};
-  for (int i = 0; i < x->ndim; i++) out->reduced[i] = dims.count == 0;
-  for (int64_t k = 0; k < dims.count; k++) {
-    int dim;
-    LURN__TRY(lurn__dim(ctx, who, dims.values[k], x->ndim, &dim));
-    if (x->ndim > 0 && out->reduced[dim])
-      return lurn__fail(ctx, LURN_EVALUE, "%s: dimension %d is named twice", who, dim + ctx->index_base);
-    out->reduced[dim] = true;
-  }
+  LURN__TRY(lurn__dims(ctx, who, dims, x->ndim, out->reduced));
   for (int i = 0; i < x->ndim; i++) {
     if (out->reduced[i]) {
       out->count *= x->size[i];

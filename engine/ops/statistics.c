@@ -16,26 +16,19 @@ typedef struct chosen {
 
 static lurn_status choose(lurn_ctx *ctx, const char *who, const lurn__shape *x, lurn_ints dims, bool keepdim,
                           chosen *out) {
-  bool reduced[LURN_MAX_DIMS] = {false};
+  bool reduced[LURN_MAX_DIMS];
   *out = (chosen){.kept = *x, .elements = 1};
-  for (int64_t k = 0; k < dims.count; k++) {
-    int dim;
-    LURN__TRY(lurn__dim(ctx, who, dims.values[k], x->ndim, &dim));
-    if (x->ndim > 0 && reduced[dim])
-      return lurn__fail(ctx, LURN_EVALUE, "%s: dimension %d is named twice", who, dim + ctx->index_base);
-    reduced[dim] = true;
-  }
+  LURN__TRY(lurn__dims(ctx, who, dims, x->ndim, reduced));
   int others = x->ndim;
   for (int i = x->ndim - 1; i >= 0; i--)
-    if (dims.count > 0 && !reduced[i]) out->dims[--others] = i;
+    if (!reduced[i]) out->dims[--others] = i;
   for (int i = 0; i < x->ndim; i++) {
-    bool here = dims.count == 0 || reduced[i];
-    if (here) {
+    if (reduced[i]) {
       out->dims[out->count++] = i;
       out->elements *= x->size[i];
       out->kept.size[i] = 1;
     }
-    if (!here || keepdim) out->shape.size[out->shape.ndim++] = out->kept.size[i];
+    if (!reduced[i] || keepdim) out->shape.size[out->shape.ndim++] = out->kept.size[i];
   }
   return LURN_OK;
 }

@@ -15,7 +15,7 @@ static lurn_status unary(lurn__call *call, lurn__unary kind, lurn_tensor *x, boo
   return LURN_OK;
 }
 
-static lurn_status unary_backward(lurn__grad_call *grad, lurn__unary kind) {
+lurn_status lurn__unary_grad_of(lurn__grad_call *grad, lurn__unary kind) {
   lurn_tensor *gy = grad->grad_out[0];
   lurn__loop loop;
   LURN__TRY(lurn__tensor_new(grad->ctx, gy->dtype, &gy->shape, &grad->grad_in[0]));
@@ -30,7 +30,7 @@ static lurn_status unary_backward(lurn__grad_call *grad, lurn__unary kind) {
   static lurn_status name##_forward(lurn__call *call) {                                                                \
     return unary(call, LURN__UNARY_##NAME, ((const struct lurn__##name##_args *)call->args)->x, false);                \
   }                                                                                                                    \
-  static lurn_status name##_backward(lurn__grad_call *grad) { return unary_backward(grad, LURN__UNARY_##NAME); }       \
+  static lurn_status name##_backward(lurn__grad_call *grad) { return lurn__unary_grad_of(grad, LURN__UNARY_##NAME); }  \
   const lurn__op lurn__op_##name = {                                                                                   \
       .forward = name##_forward, .backward = name##_backward, .doc = text "\nIntegers give float32."}
 
@@ -52,7 +52,7 @@ UNARY(cos, COS, "cos(x), elementwise, x in radians.");
   static lurn_status name##_forward(lurn__call *call) {                                                                \
     return unary(call, LURN__UNARY_##NAME, ((const struct lurn__##name##_args *)call->args)->x, true);                 \
   }                                                                                                                    \
-  static lurn_status name##_backward(lurn__grad_call *grad) { return unary_backward(grad, LURN__UNARY_##NAME); }       \
+  static lurn_status name##_backward(lurn__grad_call *grad) { return lurn__unary_grad_of(grad, LURN__UNARY_##NAME); }  \
   const lurn__op lurn__op_##name = {.forward = name##_forward, .backward = name##_backward, .doc = text}
 
 UNARY_ANY(abs, ABS, "|x|, elementwise.\nSlope 0 at 0. Integers stay integers; not defined for bool.");

@@ -242,6 +242,15 @@ describe("arguments of ops", function()
     assert.equal("topk: k: expected a whole number, got a string", message(x.topk, x, "2"))
   end)
 
+  it("name the op that was called where a dimension comes twice", function()
+    local x = lurn.ones(2, 3)
+    for _, name in ipairs { "any", "all", "count_nonzero", "sum", "mean", "prod", "var", "std", "amax", "amin", "argmax",
+      "argmin", "flip" } do
+      local option = name == "flip" and "dims" or "dim"
+      assert.equal(name .. ": dimension 1 is named twice", message(lurn[name], x, { [option] = { 1, -2 } }))
+    end
+  end)
+
   it("refuse a wrong self", function()
     local in_lua = { "split", "chunk", "flatten", "t", "size", "squeeze", "zero_", "equal", "max", "min" }
     local expected = { scalar = "a tensor or a number", list = "a list of tensors", tensor = "a tensor" }
