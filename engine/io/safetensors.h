@@ -43,7 +43,7 @@ struct lurn_archive {
   char *header;
   size_t packed; /* bytes of records in header */
   size_t metadata_begin, metadata_end;
-  uint32_t *by_name;  /* in header: where each tensor's record lies, in the order of names */
+  uint32_t *by_name;  /* in header: where each tensor's name lies, in the order of names */
   uint32_t *metadata; /* in header: where each key lies; its value follows */
   lurn__entry *entries;
   int64_t *sizes; /* the shapes of all entries */
@@ -56,7 +56,7 @@ struct lurn_archive {
 /* Checks archive->header against data_bytes, turns it into records and makes the index: LURN_EFORMAT says what is wrong and at which
  * byte of the file.  Until all is found sound no memory is taken. */
 lurn_status lurn__header_parse(lurn_archive *archive);
-/* The number, in the order of the file, of the tensor whose record lies at offset. */
+/* The number, in the order of the file, of the tensor whose name lies at offset. */
 int64_t lurn__header_number(const lurn_archive *archive, uint32_t offset);
 
 /* lurn_archive_open and lurn_save on other system calls. */

@@ -1,12 +1,13 @@
 /* What a header says, packed where its text stood.  A record is never longer than the text it was read from, so that a header is
  * checked in no more memory than the file has bytes; the index proper is made when all is known to be sound.
  *
- *     a tensor      name, zero, struct fixed, ndim sizes in groups of 7 bits
+ *     a tensor      struct fixed, name, zero, ndim sizes in groups of 7 bits
  *     metadata      key, zero, value, zero
  *
  * After the records follow, in what is left of the text, the offsets of the tensors and those of the keys, 4 bytes each: a tensor's
  * text is at least 49 bytes ("":{"dtype":"U8","shape":[],"data_offsets":[0,0]}), and n digits make at most n groups; around a key
- * and its value stand four quotes, a colon and a comma or brace. */
+ * and its value stand four quotes, a colon and a comma or brace.  An offset is that of the name or key, so that both are compared
+ * alike; what else is sorted by stands before the name, since names may be long. */
 #include <assert.h>
 #include <string.h>
 
@@ -47,10 +48,12 @@ lurn_status lurn__pack_tensor(lurn_archive *archive, const lurn__json_str *name,
                               const lurn__shape *shape) {
   fixed f = {.begin = e->begin, .end = e->end, .number = (uint32_t)archive->n_entries, .ndim = (uint8_t)shape->ndim};
   f.type = (uint8_t)(e->type - lurn__file_types);
+  char *start = archive->header + archive->packed;
   LURN__TRY(pack_text(archive, name));
-  char *p = archive->header + archive->packed;
-  memcpy(p, &f, sizeof f);
-  p += sizeof f;
+  size_t name_bytes = (size_t)(archive->header + archive->packed - start);
+  memmove(start + sizeof f, start, name_bytes); /* over text that was read */
+  memcpy(start, &f, sizeof f);
+  char *p = start + sizeof f + name_bytes;
   for (int i = 0; i < shape->ndim; i++) p = put_size(p, shape->size[i]);
   archive->packed = (size_t)(p - archive->header);
   archive->n_entries++;
@@ -69,19 +72,13 @@ lurn_status lurn__pack_pair(lurn_archive *archive, const lurn__json_str *key, co
 
 /* ---- Reading the records ----------------------------------------------------------------------------------- */
 
-typedef struct record {
-  const char *name;
-  fixed fixed;
-  const char *sizes;
-} record;
-
-static record record_at(const char *header, uint32_t offset) {
-  record r = {.name = header + offset};
-  r.sizes = r.name + strlen(r.name) + 1;
-  memcpy(&r.fixed, r.sizes, sizeof r.fixed);
-  r.sizes += sizeof r.fixed;
-  return r;
+static fixed fixed_of(const char *header, uint32_t name) {
+  fixed f;
+  memcpy(&f, header + name - sizeof f, sizeof f);
+  return f;
 }
+
+static const char *sizes_of(const char *header, uint32_t name) { return header + name + strlen(header + name) + 1; }
 
 static const char *get_size(const char *p, int64_t *out) {
   uint64_t size = 0;
@@ -93,13 +90,13 @@ static const char *get_size(const char *p, int64_t *out) {
 
 static uint32_t offset_of(const lurn_archive *archive, const char *p) { return (uint32_t)(p - archive->header); }
 
-/* Goes over the metadata, which may stand between two tensors. */
-static uint32_t tensor_offset(const lurn_archive *archive, const char *p) {
+/* The name in the record at p, or behind the metadata, which may stand between two tensors. */
+static uint32_t name_from(const lurn_archive *archive, const char *p) {
   uint32_t offset = offset_of(archive, p);
-  return offset == archive->metadata_begin ? (uint32_t)archive->metadata_end : offset;
+  return (uint32_t)sizeof(fixed) + (offset == archive->metadata_begin ? (uint32_t)archive->metadata_end : offset);
 }
 
-/* Fills in where the records lie, in the order of the file. */
+/* Fills in where names and keys lie, in the order of the file. */
 static void find_records(lurn_archive *archive) {
   size_t place = (archive->packed + 3) / 4 * 4, n = (size_t)archive->n_entries, pairs = (size_t)archive->n_metadata;
   assert(place + 4 * (n + pairs) <= archive->header_bytes || n + pairs == 0);
@@ -107,10 +104,10 @@ static void find_records(lurn_archive *archive) {
   archive->metadata = archive->by_name + n;
   const char *p = archive->header;
   for (size_t i = 0; i < n; i++) {
-    archive->by_name[i] = tensor_offset(archive, p);
-    record r = record_at(archive->header, archive->by_name[i]);
-    p = r.sizes;
-    for (int64_t d = 0, size; d < r.fixed.ndim; d++) p = get_size(p, &size);
+    uint32_t name = archive->by_name[i] = name_from(archive, p);
+    int ndim = fixed_of(archive->header, name).ndim;
+    p = sizes_of(archive->header, name);
+    for (int64_t d = 0, size; d < ndim; d++) p = get_size(p, &size);
   }
   p = archive->header + archive->metadata_begin;
   for (size_t i = 0; i < pairs; i++) {
@@ -122,12 +119,11 @@ static void find_records(lurn_archive *archive) {
 /* ---- What only the whole tells ----------------------------------------------------------------------------- */
 
 static int compare_places(const void *items, uint32_t a, uint32_t b) {
-  record x = record_at(items, a), y = record_at(items, b);
-  if (x.fixed.begin != y.fixed.begin) return x.fixed.begin < y.fixed.begin ? -1 : 1;
-  return x.fixed.end < y.fixed.end ? -1 : x.fixed.end > y.fixed.end;
+  fixed x = fixed_of(items, a), y = fixed_of(items, b);
+  if (x.begin != y.begin) return x.begin < y.begin ? -1 : 1;
+  return x.end < y.end ? -1 : x.end > y.end;
 }
 
-/* Of names and keys alike: both begin their record. */
 static int compare_texts(const void *items, uint32_t a, uint32_t b) {
   const char *header = items;
   return strcmp(header + a, header + b);
@@ -143,14 +139,15 @@ static lurn_status check_layout(const lurn_archive *archive) {
   lurn__sort_order(archive->by_name, (size_t)archive->n_entries, compare_places, archive->header);
   unsigned long long expected = 0, held = archive->data_bytes;
   for (int64_t i = 0; i < archive->n_entries; i++) {
-    record r = record_at(archive->header, archive->by_name[i]);
-    unsigned long long begin = r.fixed.begin;
-    char name[LURN__JSON_SHOW];
+    fixed f = fixed_of(archive->header, archive->by_name[i]);
+    const char *name = archive->header + archive->by_name[i];
+    unsigned long long begin = f.begin;
+    char shown[LURN__JSON_SHOW];
     if (begin != expected)
       return lurn__fail(archive->ctx, LURN_EFORMAT, "%s: tensor %s begins at byte %llu of the data, expected %llu (%s)",
-                        archive->path, lurn__json_show(r.name, strlen(r.name), name), begin, expected,
+                        archive->path, lurn__json_show(name, strlen(name), shown), begin, expected,
                         begin < expected ? "it overlaps another" : "the bytes between belong to none");
-    expected = r.fixed.end;
+    expected = f.end;
   }
   if (expected == held) return LURN_OK;
   return lurn__fail(archive->ctx, LURN_EFORMAT, "%s: the tensors end at byte %llu of the data, the file at byte %llu",
@@ -178,11 +175,12 @@ static lurn_status make_index(lurn_archive *archive) {
   int64_t *shape = archive->sizes;
   const char *p = archive->header;
   for (int64_t i = 0; i < archive->n_entries; i++) {
-    record r = record_at(archive->header, tensor_offset(archive, p));
+    uint32_t name = name_from(archive, p);
+    fixed f = fixed_of(archive->header, name);
     archive->entries[i] =
-        (lurn__entry){r.name, shape, r.fixed.begin, r.fixed.end, &lurn__file_types[r.fixed.type], r.fixed.ndim};
-    p = r.sizes;
-    for (int d = 0; d < r.fixed.ndim; d++) p = get_size(p, shape++);
+        (lurn__entry){archive->header + name, shape, f.begin, f.end, &lurn__file_types[f.type], f.ndim};
+    p = sizes_of(archive->header, name);
+    for (int d = 0; d < f.ndim; d++) p = get_size(p, shape++);
   }
   return LURN_OK;
 }
@@ -198,5 +196,5 @@ lurn_status lurn__header_index(lurn_archive *archive) {
 }
 
 int64_t lurn__header_number(const lurn_archive *archive, uint32_t offset) {
-  return record_at(archive->header, offset).fixed.number;
+  return fixed_of(archive->header, offset).number;
 }

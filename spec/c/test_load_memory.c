@@ -184,6 +184,41 @@ TEST(records_hold_what_the_text_said) {
   lurn_ctx_free(ctx);
 }
 
+/* Sorting reads no name for where its tensor lies: every comparison with the long one would go through all of it. */
+TEST(a_long_name_among_many) {
+  enum { LONG = 16 << 20 };
+  char *name = malloc(LONG + 1);
+  if (name == NULL) abort();
+  memset(name, 'g', LONG);
+  name[LONG] = '\0';
+  text t = {0};
+  add(&t, "12345678{\"");
+  add(&t, name);
+  add(&t, "\":{\"dtype\":\"U8\",\"shape\":[0],\"data_offsets\":[0,0]}");
+  for (int i = 1; i <= ITEMS; i++) {
+    char piece[256];
+    snprintf(piece, sizeof piece, ",\"%x\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[%d,%d]}", (unsigned)i,
+             i - 1, i);
+    add(&t, piece);
+  }
+  add(&t, "}");
+  for (int i = 0; i < 8; i++) t.p[i] = (char)((uint64_t)(t.used - 8) >> 8 * i);
+  for (int i = 0; i < ITEMS; i += 100)
+    add(&t, "0123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789");
+  lurn_ctx *ctx = new_ctx();
+  lurn_archive *archive = NULL;
+  if (CHECK_EQ(lurn_archive_open_memory(ctx, "m", t.p, t.used, &archive), LURN_OK)) {
+    CHECK_EQ(lurn_archive_count(archive), ITEMS + 1);
+    CHECK_STR(lurn_archive_name(archive, 0), name);
+    CHECK_EQ(lurn_archive_find(archive, name), 0);
+    CHECK_EQ(lurn_archive_find(archive, "493df"), 0x493df);
+  } else printf("     %s\n", lurn_error(ctx));
+  lurn_archive_close(archive);
+  lurn_ctx_free(ctx);
+  free(t.p);
+  free(name);
+}
+
 /* ---- Files in memory --------------------------------------------------------------------------------------- */
 
 TEST(memory_reads_as_the_file_does) {
