@@ -196,7 +196,7 @@ describe("examples/char_lm.lua", function()
         output, status = shell(([[
           n=$(cat %s/cut.log 2>/dev/null | wc -l)
           %s %s >%s/out 2>&1 </dev/null & pid=$!
-          for i in $(seq 500); do
+          for i in $(seq 6000); do
             [ $(cat %s/cut.log 2>/dev/null | wc -l) -gt $((n + %d)) ] && break
             sleep 0.02
           done
