@@ -235,7 +235,7 @@ typedef lurn_status (*lurn_custom_backward)(lurn_ctx *ctx, void *ud, lurn_tensor
                                             lurn_tensor **grad_in, const bool *need, int n_in);
 /* Ties results computed outside the graph to their inputs: out[i] is a tensor with values[i]'s elements whose gradient is
  * what backward says.  free_ud is called once with ud when it is no longer needed; also when this call fails or when nothing
- * is recorded because no input needs a gradient. */
+ * is recorded because no input needs a gradient.  name, for messages, is copied. */
 LURN_API LURN_CHECKED lurn_status lurn_custom(lurn_ctx *ctx, const char *name, lurn_tensor *const *inputs, int n_in,
                                               lurn_tensor *const *values, int n_out, lurn_custom_backward backward,
                                               void (*free_ud)(void *ud), void *ud, lurn_tensor **out);

@@ -283,7 +283,6 @@ static lurn_status seed_gradient(sweep *s, lurn_tensor *root, lurn_tensor *given
 
 static lurn_status seed(sweep *s, lurn_tensor *root, lurn_tensor *given) {
   lurn_tensor *g;
-  if (root->ctx != s->ctx) return lurn__fail(s->ctx, LURN_ESTATE, "%s: a tensor belongs to another context", s->who);
   if (!root->requires_grad)
     return lurn__fail(s->ctx, LURN_ESTATE, "%s: the tensor does not depend on anything that requires a gradient",
                       s->who);
@@ -347,6 +346,7 @@ static lurn_status commit_leaves(sweep *s) {
 }
 
 lurn_status lurn_backward(lurn_ctx *ctx, lurn_tensor *root, lurn_tensor *grad, bool retain_graph) {
+  LURN__TRY(lurn__check_tensors(ctx, "backward", &root, 1));
   if (grad == NULL && lurn__numel(root) != 1)
     return lurn__fail(ctx, LURN_ESHAPE,
                       "backward: the tensor has shape %s; only one of a single element needs no gradient given",
@@ -386,6 +386,7 @@ static lurn_status collect_since(sweep *s, lurn_tensor *const *outputs, int n_ou
 lurn_status lurn_graph_leaves(lurn_ctx *ctx, const char *who, lurn_tensor *const *outputs, int n_outputs,
                               lurn_tensor *const *known, int n_known, uint64_t since, int64_t room, lurn_tensor **out,
                               int64_t *n) {
+  LURN__TRY(lurn__check_tensors(ctx, who, outputs, n_outputs));
   sweep s = {.ctx = ctx, .who = who, .mark = ++ctx->backward_mark};
   lurn_status status = collect_since(&s, outputs, n_outputs, since);
   int64_t found = 0;
@@ -423,6 +424,8 @@ static lurn_status collect_captured(sweep *s) {
 
 lurn_status lurn_grad(lurn_ctx *ctx, lurn_tensor *const *outputs, int n_outputs, lurn_tensor *const *grad_outputs,
                       lurn_tensor *const *inputs, int n_inputs, bool retain_graph, lurn_tensor **out) {
+  LURN__TRY(lurn__check_tensors(ctx, "grad", outputs, n_outputs));
+  LURN__TRY(lurn__check_tensors(ctx, "grad", inputs, n_inputs));
   for (int i = 0; i < n_inputs; i++)
     if (!inputs[i]->requires_grad)
       return lurn__fail(ctx, LURN_ESTATE, "grad: input %d does not require a gradient", i + ctx->index_base);

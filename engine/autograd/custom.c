@@ -1,10 +1,13 @@
 /* Differentiable functions of the host. */
+#include <string.h>
+
 #include "autograd/node.h"
 
 typedef struct custom_extra {
   lurn_custom_backward backward;
   void (*free_ud)(void *ud);
   void *ud;
+  char name[]; /* a copy, which messages and lurn_tensor_maker give */
 } custom_extra;
 
 static lurn_status custom_backward(lurn_ctx *ctx, lurn__graph_node *node, lurn_tensor **grad_in, const bool *need) {
@@ -48,12 +51,10 @@ static lurn_status make_outputs(lurn_tensor *const *inputs, int n_in, lurn_tenso
 static lurn_status record(lurn_ctx *ctx, const char *name, lurn_tensor *const *inputs, int n_in, int n_out,
                           lurn__graph_node **out) {
   for (int i = 0; i < n_in; i++) LURN__TRY(lurn__check_history(ctx, name, inputs[i]));
-  return lurn__graph_node_new(ctx, name, inputs, n_in, n_out, sizeof(custom_extra), out);
-}
-
-static lurn_status check_context(lurn_ctx *ctx, const char *name, lurn_tensor *const *tensors, int n) {
-  for (int i = 0; i < n; i++)
-    if (tensors[i]->ctx != ctx) return lurn__fail(ctx, LURN_ESTATE, "%s: a tensor belongs to another context", name);
+  size_t name_bytes = strlen(name) + 1;
+  LURN__TRY(lurn__graph_node_new(ctx, name, inputs, n_in, n_out, sizeof(custom_extra) + name_bytes, out));
+  custom_extra *extra = (*out)->extra;
+  (*out)->base.name = memcpy(extra->name, name, name_bytes);
   return LURN_OK;
 }
 
@@ -65,8 +66,8 @@ lurn_status lurn_custom(lurn_ctx *ctx, const char *name, lurn_tensor *const *inp
   lurn_status status = LURN_OK;
   if (n_out > (int)(sizeof results / sizeof results[0]))
     status = lurn__fail(ctx, LURN_EVALUE, "%s: %d outputs; at most %d are possible", name, n_out, LURN__MAX_OUT * 4);
-  if (status == LURN_OK) status = check_context(ctx, name, inputs, n_in);
-  if (status == LURN_OK) status = check_context(ctx, name, values, n_out);
+  if (status == LURN_OK) status = lurn__check_tensors(ctx, name, inputs, n_in);
+  if (status == LURN_OK) status = lurn__check_tensors(ctx, name, values, n_out);
   if (status == LURN_OK && needs_grad(ctx, inputs, n_in)) status = record(ctx, name, inputs, n_in, n_out, &node);
   if (status == LURN_OK) status = make_outputs(inputs, n_in, values, n_out, results);
   if (status != LURN_OK || node == NULL) {
@@ -75,7 +76,10 @@ lurn_status lurn_custom(lurn_ctx *ctx, const char *name, lurn_tensor *const *inp
   }
   if (status != LURN_OK) return status;
   if (node != NULL) {
-    *(custom_extra *)node->extra = (custom_extra){backward, free_ud, ud};
+    custom_extra *extra = node->extra;
+    extra->backward = backward;
+    extra->free_ud = free_ud;
+    extra->ud = ud;
     node->backward = custom_backward;
     node->release_extra = release_custom;
     for (int i = 0; i < n_out; i++) lurn__graph_node_attach(node, i, results[i]);

@@ -86,6 +86,7 @@ static lurn_status compare(const check *c, int input, lurn_tensor *grad, double 
 }
 
 static lurn_status check_inputs(const check *c) {
+  LURN__TRY(lurn__check_tensors(c->ctx, "gradcheck", c->inputs, c->n));
   int wanted = 0;
   for (int i = 0; i < c->n; i++) {
     const lurn_tensor *x = c->inputs[i];

@@ -80,6 +80,15 @@ bool lurn__graph_exclusive(const lurn_tensor *t) {
          t->storage->bytes == (size_t)lurn__numel(t) * lurn__tensor_width(t) && !t->requires_grad && t->grad == NULL;
 }
 
+lurn_status lurn__check_tensors(lurn_ctx *ctx, const char *who, lurn_tensor *const *tensors, int64_t n) {
+  if (n < 0) return lurn__fail(ctx, LURN_EVALUE, "%s: %lld tensors", who, (long long)n);
+  for (int64_t i = 0; i < n; i++) {
+    if (tensors[i] == NULL) return lurn__fail(ctx, LURN_EVALUE, "%s: a tensor is missing", who);
+    if (tensors[i]->ctx != ctx) return lurn__fail(ctx, LURN_ESTATE, "%s: a tensor belongs to another context", who);
+  }
+  return LURN_OK;
+}
+
 lurn_status lurn__check_history(lurn_ctx *ctx, const char *who, const lurn_tensor *t) {
   bool tracked = t->node != NULL || (t->base != NULL && t->base->node != NULL);
   if (!tracked || t->history == t->storage->version) return LURN_OK;

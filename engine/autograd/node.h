@@ -54,6 +54,9 @@ void lurn__graph_node_consume(lurn_ctx *ctx, lurn__graph_node *node);
 /* True when nobody but the holder can see the tensor's memory, which is no larger than it needs, and nothing hangs on it. */
 bool lurn__graph_exclusive(const lurn_tensor *t);
 
+/* LURN_EVALUE when one of n tensors is missing, LURN_ESTATE when it belongs to another context. */
+lurn_status lurn__check_tensors(lurn_ctx *ctx, const char *who, lurn_tensor *const *tensors, int64_t n);
+
 /* LURN_EVERSION when t's memory was changed since its place in the graph was set, through another tensor. */
 lurn_status lurn__check_history(lurn_ctx *ctx, const char *who, const lurn_tensor *t);
 

@@ -29,6 +29,8 @@ static void bernoulli_values(const uint32_t word[4], double p, double unused, do
 }
 
 static lurn_status check_target(lurn_ctx *ctx, const char *who, const lurn_tensor *t, bool any_dtype) {
+  if (t == NULL) return lurn__fail(ctx, LURN_EVALUE, "%s: no tensor given", who);
+  if (t->ctx != ctx) return lurn__fail(ctx, LURN_ESTATE, "%s: the tensor belongs to another context", who);
   if (!any_dtype && !lurn_dtype_is_float(t->dtype))
     return lurn__fail(ctx, LURN_EDTYPE, "%s: the tensor is %s; expected float32 or float64", who,
                       lurn_dtype_name(t->dtype));
@@ -82,12 +84,18 @@ static uint64_t below(uint64_t range, uint32_t high, uint32_t low) {
   return (uint64_t)(((unsigned __int128)(((uint64_t)high << 32) | low) * range) >> 64);
 }
 
+static lurn_status new_integers(lurn_ctx *ctx, const char *who, int ndim, const int64_t *sizes, lurn_tensor **out) {
+  lurn__shape shape;
+  LURN__TRY(lurn__shape_make(ctx, who, ndim, sizes, &shape));
+  return lurn__tensor_new(ctx, LURN_INT64, &shape, out);
+}
+
 lurn_status lurn_randint(lurn_ctx *ctx, int64_t low, int64_t high, int ndim, const int64_t *shape, lurn_tensor **out) {
   if (low > high)
     return lurn__fail(ctx, LURN_EVALUE, "randint: no whole number between %lld and %lld", (long long)low,
                       (long long)high);
   uint64_t range = (uint64_t)high - (uint64_t)low + 1;
-  LURN__TRY(lurn_empty(ctx, LURN_INT64, ndim, shape, out));
+  LURN__TRY(new_integers(ctx, "randint", ndim, shape, out));
   int64_t n = lurn__numel(*out), *value = lurn__i64(*out);
   uint64_t block = lurn__rng_take(ctx, (uint64_t)((n + 1) / 2));
   for (int64_t i = 0; i < n; i++) {
@@ -102,7 +110,9 @@ lurn_status lurn_randint(lurn_ctx *ctx, int64_t low, int64_t high, int ndim, con
 
 /* Fisher and Yates, in Durstenfeld's order. */
 lurn_status lurn_randperm(lurn_ctx *ctx, int64_t n, int64_t first, lurn_tensor **out) {
-  LURN__TRY(lurn_empty(ctx, LURN_INT64, 1, &n, out));
+  if (n > 0 && first > INT64_MAX - (n - 1))
+    return lurn__fail(ctx, LURN_EVALUE, "randperm: %lld numbers from %lld on", (long long)n, (long long)first);
+  LURN__TRY(new_integers(ctx, "randperm", 1, &n, out));
   int64_t *value = lurn__i64(*out);
   uint64_t block = lurn__rng_take(ctx, (uint64_t)n);
   for (int64_t i = 0; i < n; i++) value[i] = i + first;

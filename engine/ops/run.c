@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "ops/op.h"
+#include "ops/record.h"
 
 /* ---- Inputs ------------------------------------------------------------------------------------------------ */
 
@@ -33,15 +34,35 @@ static lurn_status check_input(lurn_ctx *ctx, const lurn_op_info *info, const lu
   return LURN_OK;
 }
 
-lurn_status lurn__op_check_inputs(lurn_ctx *ctx, const lurn_op_info *info, const void *args) {
-  for (int i = 0; i < info->n_params; i++) {
-    const lurn_param *param = &info->params[i];
-    const void *value = lurn__argument(args, i);
-    if (lurn__is_tensor_param(param->kind)) LURN__TRY(check_input(ctx, info, param, *(lurn_tensor *const *)value));
-    if (param->kind != LURN_PARAM_LIST) continue;
-    const lurn_list *list = value;
-    for (int64_t k = 0; k < list->count; k++) LURN__TRY(check_input(ctx, info, param, list->items[k]));
+static lurn_status check_list(lurn_ctx *ctx, const lurn_op_info *info, const lurn_param *param, const void *items,
+                              int64_t count) {
+  if (count == 0 || (count > 0 && items != NULL)) return LURN_OK;
+  return lurn__fail(ctx, LURN_EVALUE, "%s: no list of %lld given for %s", info->name, (long long)count, param->name);
+}
+
+static lurn_status check_record(lurn_ctx *ctx, const lurn_op_info *info, const lurn_record *record) {
+  if (record == NULL || record->ctx == ctx) return LURN_OK;
+  return lurn__fail(ctx, LURN_ESTATE, "%s: the record belongs to another context", info->name);
+}
+
+static lurn_status check_argument(lurn_ctx *ctx, const lurn_op_info *info, const lurn_param *param, const void *value) {
+  if (lurn__is_tensor_param(param->kind)) return check_input(ctx, info, param, *(lurn_tensor *const *)value);
+  if (param->kind == LURN_PARAM_RECORD) return check_record(ctx, info, *(lurn_record *const *)value);
+  if (param->kind == LURN_PARAM_DIMS || param->kind == LURN_PARAM_SIZES) {
+    const lurn_ints *ints = value;
+    return check_list(ctx, info, param, ints->values, ints->count);
   }
+  if (param->kind != LURN_PARAM_LIST) return LURN_OK;
+  const lurn_list *list = value;
+  LURN__TRY(check_list(ctx, info, param, list->items, list->count));
+  for (int64_t k = 0; k < list->count; k++) LURN__TRY(check_input(ctx, info, param, list->items[k]));
+  return LURN_OK;
+}
+
+lurn_status lurn__op_check_inputs(lurn_ctx *ctx, const lurn_op_info *info, const void *args) {
+  for (int i = 0; i < info->n_params; i++)
+    if (info->params[i].kind != LURN_PARAM_OUTPUT)
+      LURN__TRY(check_argument(ctx, info, &info->params[i], lurn__argument(args, i)));
   return LURN_OK;
 }
 

@@ -115,6 +115,7 @@ static lurn_status set_slot(lurn_optim *opt, const char *name, lurn__optim_param
 lurn_status lurn_optim_set_state(lurn_optim *opt, const char *name, lurn_tensor *value) {
   const lurn__optim_rule *rule = lurn__optim_rule_of(opt->kind);
   int64_t number;
+  if (value == NULL) return lurn__fail(opt->ctx, LURN_EVALUE, "%s: no tensor given for a state", rule->name);
   const char *what = parse(name, &number);
   bool is_step = what != NULL && strcmp(what, "step") == 0;
   int slot = what != NULL && !is_step ? find_slot(rule, what) : -1;
