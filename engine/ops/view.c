@@ -29,7 +29,7 @@ static lurn_status resolve_sizes(lurn__call *call, const lurn_tensor *x, lurn_in
   for (int i = 0; i < (int)sizes.count; i++) out->size[i] = resolved[i];
   out->ndim = (int)sizes.count;
   bool fits = unknown >= 0 ? resolved[unknown] >= 0 && known * resolved[unknown] == numel : known == numel;
-  if (fits) return LURN_OK;
+  if (fits) return lurn__shape_check(call->ctx, lurn__call_name(call), out);
   return lurn__op_fail(call, LURN_ESHAPE, "%s has %lld elements and cannot become %s", LURN__SHAPE(x), (long long)numel,
                        lurn__shape_print(out, (char[LURN__SHAPE_TEXT]){0}));
 }

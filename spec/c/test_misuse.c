@@ -124,6 +124,21 @@ TEST(lists_of_no_size) {
   end();
 }
 
+/* Without elements too, strides are products of sizes. */
+TEST(empty_tensors_of_sizes_without_bounds) {
+  begin();
+  lurn_tensor *x = vector(0, 0, false), *y = NULL;
+  const int64_t sizes[] = {0, (int64_t)1 << 62, 3}, unknown[] = {-1, (int64_t)1 << 62, 3};
+  refused(lurn_reshape(ctx, x, sizes, 3, &y), LURN_ENOMEM,
+          "reshape: a tensor of shape (0, 4611686018427387904, 3) is larger than memory can be");
+  refused(lurn_view(ctx, x, sizes, 3, &y), LURN_ENOMEM,
+          "view: a tensor of shape (0, 4611686018427387904, 3) is larger than memory can be");
+  CHECK_EQ(lurn_reshape(ctx, x, unknown, 3, &y), LURN_ESHAPE);
+  CHECK(y == NULL);
+  drop_all();
+  end();
+}
+
 /* ---- Others ------------------------------------------------------------------------------------------------ */
 
 TEST(permutations_end_with_the_numbers) {
