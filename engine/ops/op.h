@@ -166,6 +166,8 @@ lurn_status lurn__op_check_inputs(lurn_ctx *ctx, const lurn_op_info *info, const
 const char *lurn__call_name(const lurn__call *call);
 /* Fails with "NAME: ...". */
 lurn_status lurn__op_fail(lurn__call *call, lurn_status status, const char *fmt, ...) LURN_PRINTF(3, 4);
+/* Fails for an expanded tensor, which cannot be written into. */
+lurn_status lurn__need_own_elements(const lurn_tensor *t, const char *who);
 /* Output i of the given dtype and shape: new memory, or for an in-place call the first input, which must be just that. */
 lurn_status lurn__out(lurn__call *call, int i, lurn_dtype dtype, const lurn__shape *shape);
 /* Makes t, which no one else will change, output 0; in place its elements are copied into the first input, converted. */

@@ -6,11 +6,22 @@
 
 /* ---- Filling ----------------------------------------------------------------------------------------------- */
 
-/* Turns one block of random words into four values. */
+/* Turns one block of random words into up to four values. */
 typedef void values_fn(const uint32_t word[4], double a, double b, double value[4]);
 
-static void uniform_values(const uint32_t word[4], double low, double high, double value[4]) {
-  for (int i = 0; i < 4; i++) value[i] = low + (double)lurn__unit_float(word[i]) * (high - low);
+/* Below high also where rounding to float32 would reach it. */
+static void uniform_values32(const uint32_t word[4], double low, double high, double value[4]) {
+  for (int i = 0; i < 4; i++) {
+    value[i] = low + (double)lurn__unit_float(word[i]) * (high - low);
+    if ((double)(float)value[i] >= high && low < high) value[i] = (double)nextafterf((float)high, -INFINITY);
+  }
+}
+
+static void uniform_values64(const uint32_t word[4], double low, double high, double value[4]) {
+  for (int i = 0; i < 2; i++) {
+    value[i] = low + lurn__unit_double(word[2 * i], word[2 * i + 1]) * (high - low);
+    if (value[i] >= high && low < high) value[i] = nextafter(high, -INFINITY);
+  }
 }
 
 /* Box and Muller 1958; 1 - u keeps the logarithm finite. */
@@ -36,21 +47,22 @@ static lurn_status check_target(lurn_ctx *ctx, const char *who, const lurn_tenso
                       lurn_dtype_name(t->dtype));
   if (ctx->grad_enabled && t->requires_grad)
     return lurn__fail(ctx, LURN_ESTATE, "%s: the tensor requires a gradient; use no_grad", who);
-  return LURN_OK;
+  return lurn__need_own_elements(t, who);
 }
 
-static lurn_status fill(lurn_ctx *ctx, lurn_tensor *t, values_fn *values, double a, double b) {
+/* values makes `each` values of a block. */
+static lurn_status fill(lurn_ctx *ctx, lurn_tensor *t, values_fn *values, int each, double a, double b) {
   lurn_tensor *flat;
   LURN__TRY(lurn__tensor_new(ctx, t->dtype, &t->shape, &flat));
   int64_t n = lurn__numel(t), width = (int64_t)lurn__tensor_width(t);
-  uint64_t block = lurn__rng_take(ctx, (uint64_t)((n + 3) / 4));
+  uint64_t block = lurn__rng_take(ctx, (uint64_t)((n + each - 1) / each));
   char *p = lurn__tensor_ptr(flat);
-  for (int64_t i = 0; i < n; i += 4, block++) {
+  for (int64_t i = 0; i < n; i += each, block++) {
     uint32_t word[4];
     double value[4];
     lurn__philox(ctx->rng_seed, block, word);
     values(word, a, b, value);
-    for (int64_t k = 0; k < 4 && i + k < n; k++) lurn__store(t->dtype, p + (i + k) * width, value[k]);
+    for (int64_t k = 0; k < each && i + k < n; k++) lurn__store(t->dtype, p + (i + k) * width, value[k]);
   }
   lurn_status status = lurn__copy_(ctx, t, flat);
   lurn_release(flat);
@@ -61,19 +73,20 @@ lurn_status lurn_uniform_(lurn_ctx *ctx, lurn_tensor *t, double low, double high
   LURN__TRY(check_target(ctx, "uniform_", t, false));
   if (!(low <= high) || !isfinite(high - low))
     return lurn__fail(ctx, LURN_EVALUE, "uniform_: from %g to %g; expected a finite, rising range", low, high);
-  return fill(ctx, t, uniform_values, low, high);
+  if (t->dtype == LURN_FLOAT64) return fill(ctx, t, uniform_values64, 2, low, high);
+  return fill(ctx, t, uniform_values32, 4, low, high);
 }
 
 lurn_status lurn_normal_(lurn_ctx *ctx, lurn_tensor *t, double mean, double std) {
   LURN__TRY(check_target(ctx, "normal_", t, false));
   if (!(std >= 0)) return lurn__fail(ctx, LURN_EVALUE, "normal_: std is %g; expected at least 0", std);
-  return fill(ctx, t, normal_values, mean, std);
+  return fill(ctx, t, normal_values, 4, mean, std);
 }
 
 lurn_status lurn_bernoulli_(lurn_ctx *ctx, lurn_tensor *t, double p) {
   LURN__TRY(check_target(ctx, "bernoulli_", t, true));
   if (!(p >= 0 && p <= 1)) return lurn__fail(ctx, LURN_EVALUE, "bernoulli_: p is %g; expected 0..1", p);
-  return fill(ctx, t, bernoulli_values, p, 0);
+  return fill(ctx, t, bernoulli_values, 4, p, 0);
 }
 
 /* ---- Integers ---------------------------------------------------------------------------------------------- */

@@ -146,6 +146,14 @@ lurn_status lurn__op_fail(lurn__call *call, lurn_status status, const char *fmt,
   return lurn__fail(call->ctx, status, "%s: %s", lurn__call_name(call), text);
 }
 
+lurn_status lurn__need_own_elements(const lurn_tensor *t, const char *who) {
+  for (int d = 0; d < t->shape.ndim; d++)
+    if (t->stride[d] == 0 && t->shape.size[d] > 1)
+      return lurn__fail(t->ctx, LURN_ESTATE,
+                        "%s: the tensor was expanded: several of its elements share memory; clone it first", who);
+  return LURN_OK;
+}
+
 lurn_status lurn__out(lurn__call *call, int i, lurn_dtype dtype, const lurn__shape *shape) {
   if (!call->inplace) return lurn__tensor_new(call->ctx, dtype, shape, &call->out[i]);
   lurn_tensor *target = call->in[0];
@@ -155,10 +163,7 @@ lurn_status lurn__out(lurn__call *call, int i, lurn_dtype dtype, const lurn__sha
   if (dtype != target->dtype)
     return lurn__op_fail(call, LURN_EDTYPE, "the result is %s and does not fit in place into %s",
                          lurn_dtype_name(dtype), lurn_dtype_name(target->dtype));
-  for (int d = 0; d < target->shape.ndim; d++)
-    if (target->stride[d] == 0 && target->shape.size[d] > 1)
-      return lurn__op_fail(call, LURN_ESTATE,
-                           "the tensor was expanded: several of its elements share memory; clone it first");
+  LURN__TRY(lurn__need_own_elements(target, lurn__call_name(call)));
   call->out[i] = lurn_retain(target);
   return LURN_OK;
 }
