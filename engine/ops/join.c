@@ -19,7 +19,8 @@ static lurn_status joined(lurn__call *call, lurn_list list, int dim, lurn__shape
       return lurn__op_fail(call, LURN_ESHAPE, "tensor %lld of shape %s does not join %s along dimension %d",
                            (long long)k + call->ctx->index_base, LURN__SHAPE(t), LURN__SHAPE(first),
                            dim + call->ctx->index_base);
-    shape->size[dim] += t->shape.size[dim];
+    if (__builtin_add_overflow(shape->size[dim], t->shape.size[dim], &shape->size[dim]))
+      return lurn__op_fail(call, LURN_ENOMEM, "the result is larger than memory can be");
     *dtype = lurn__promote(*dtype, false, t->dtype, false);
   }
   return LURN_OK;

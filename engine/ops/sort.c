@@ -191,7 +191,8 @@ static lurn_status read_weights(lurn__call *call, const lurn_tensor *p, int64_t 
     *total += weight[c];
     *positive += weight[c] > 0;
   }
-  return *positive > 0 ? LURN_OK : lurn__op_fail(call, LURN_EVALUE, "all weights of a row are 0");
+  if (*positive == 0) return lurn__op_fail(call, LURN_EVALUE, "all weights of a row are 0");
+  return isfinite(*total) ? LURN_OK : lurn__op_fail(call, LURN_EVALUE, "the weights of a row add up to infinity");
 }
 
 static lurn_status multinomial_rows(lurn__call *call, double *weight, int64_t rows, int64_t classes) {
