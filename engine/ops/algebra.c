@@ -133,10 +133,44 @@ const lurn__op lurn__op_addmm = {
 
 enum { SAVED_START = 0, SAVED_END = 1, SAVED_SHARE = 2 };
 
+/* a + weight (b - a), exact at weight 0; out of temps. */
+static lurn_status from_start(lurn_ctx *ctx, lurn__temps *temps, const struct lurn__lerp_args *args, lurn_tensor *way,
+                              lurn_tensor **out) {
+  lurn_tensor **step = lurn__temp(temps);
+  LURN__TRY(lurn__mul(ctx, way, args->weight, step));
+  return lurn__add(ctx, args->a, *step, out);
+}
+
+/* b - (1 - weight) (b - a), exact at weight 1; out of temps. */
+static lurn_status from_end(lurn_ctx *ctx, lurn__temps *temps, const struct lurn__lerp_args *args, lurn_tensor *way,
+                            lurn_tensor **out) {
+  lurn_tensor **one = lurn__temp(temps), **rest = lurn__temp(temps), **step = lurn__temp(temps);
+  LURN__TRY(lurn_scalar_int(ctx, 1, one));
+  LURN__TRY(lurn__sub(ctx, *one, args->weight, rest));
+  (*rest)->weak = args->weight->weak;
+  LURN__TRY(lurn__mul(ctx, way, *rest, step));
+  return lurn__sub(ctx, args->b, *step, out);
+}
+
+/* From the nearer end, as PyTorch. */
+static lurn_status lerp(lurn_ctx *ctx, lurn__temps *temps, const struct lurn__lerp_args *args, lurn_tensor **out) {
+  lurn_tensor *weight = args->weight, **way = lurn__temp(temps), **near_start = lurn__temp(temps),
+              **near_end = lurn__temp(temps), **half = lurn__temp(temps), **past_half = lurn__temp(temps);
+  LURN__TRY(lurn__sub(ctx, args->b, args->a, way));
+  if (lurn__numel(weight) == 1) {
+    bool past = lurn__load(weight->dtype, lurn__tensor_ptr(weight)) >= 0.5;
+    return past ? from_end(ctx, temps, args, *way, out) : from_start(ctx, temps, args, *way, out);
+  }
+  LURN__TRY(from_start(ctx, temps, args, *way, near_start));
+  LURN__TRY(from_end(ctx, temps, args, *way, near_end));
+  LURN__TRY(lurn_scalar(ctx, 0.5, half));
+  LURN__TRY(lurn__ge(ctx, weight, *half, past_half));
+  return lurn__where(ctx, *past_half, *near_end, *near_start, out);
+}
+
 static lurn_status lerp_forward(lurn__call *call) {
   const struct lurn__lerp_args *args = call->args;
-  lurn_ctx *ctx = call->ctx;
-  lurn_tensor **way = lurn__temp(&call->temps), **step = lurn__temp(&call->temps), **y = lurn__temp(&call->temps);
+  lurn_tensor **y = lurn__temp(&call->temps);
   LURN__TRY(lurn__need_float(call, args->a, "a"));
   LURN__TRY(lurn__save_in(call, SAVED_START, args->a));
   LURN__TRY(lurn__save_in(call, SAVED_END, args->b));
@@ -146,9 +180,7 @@ static lurn_status lerp_forward(lurn__call *call) {
       !lurn__shape_broadcast(&both, &args->weight->shape, &shape))
     return lurn__op_fail(call, LURN_ESHAPE, "shapes %s, %s and %s do not broadcast", LURN__SHAPE(args->a),
                          LURN__SHAPE(args->b), LURN__SHAPE(args->weight));
-  LURN__TRY(lurn__sub(ctx, args->b, args->a, way));
-  LURN__TRY(lurn__mul(ctx, *way, args->weight, step));
-  LURN__TRY(lurn__add(ctx, args->a, *step, y));
+  LURN__TRY(lerp(call->ctx, &call->temps, args, y));
   return lurn__give(call, *y);
 }
 
@@ -169,6 +201,7 @@ static lurn_status lerp_backward(lurn__grad_call *grad) {
   return lurn__sum_to(ctx, *gw, &grad->in[2], &grad->grad_in[2]);
 }
 
-const lurn__op lurn__op_lerp = {.forward = lerp_forward,
-                                .backward = lerp_backward,
-                                .doc = "a + weight (b - a), elementwise.\nAll three broadcast. a is a float tensor."};
+const lurn__op lurn__op_lerp = {
+    .forward = lerp_forward,
+    .backward = lerp_backward,
+    .doc = "a + weight (b - a), elementwise; just b at weight 1.\nAll three broadcast. a is a float tensor."};

@@ -132,12 +132,15 @@ const lurn__op lurn__op_prod = {
 
 /* ---- var, std ---------------------------------------------------------------------------------------------- */
 
-/* x less its mean. */
+/* x less its mean, and once more: the mean was rounded, which counts where it is far larger than what differs from it. */
 static lurn_status deviation(lurn_ctx *ctx, lurn__temps *temps, lurn_tensor *x, const chosen *c, lurn_tensor **out) {
-  lurn_tensor **mean = lurn__temp(temps), **d = lurn__temp(temps);
-  LURN__TRY(lurn__mean(ctx, x, c->dims, c->count, true, mean));
-  LURN__TRY(lurn__sub(ctx, x, *mean, d));
-  *out = *d;
+  for (int i = 0; i < 2; i++) {
+    lurn_tensor **mean = lurn__temp(temps), **d = lurn__temp(temps);
+    LURN__TRY(lurn__mean(ctx, x, c->dims, c->count, true, mean));
+    LURN__TRY(lurn__sub(ctx, x, *mean, d));
+    x = *d;
+  }
+  *out = x;
   return LURN_OK;
 }
 
