@@ -105,14 +105,14 @@ static lurn_status hardtanh_backward(lurn__grad_call *grad) {
   lurn_ctx *ctx = grad->ctx;
   lurn__temps *temps = &grad->temps;
   lurn_tensor *x = grad->saved[0], **min = lurn__temp(temps), **max = lurn__temp(temps), **zero = lurn__temp(temps),
-              **above = lurn__temp(temps), **below = lurn__temp(temps), **inside = lurn__temp(temps);
+              **below = lurn__temp(temps), **above = lurn__temp(temps), **outside = lurn__temp(temps);
   LURN__TRY(lurn_scalar(ctx, args->min_val, min));
   LURN__TRY(lurn_scalar(ctx, args->max_val, max));
   LURN__TRY(lurn_scalar(ctx, 0, zero));
-  LURN__TRY(lurn__gt(ctx, x, *min, above));
-  LURN__TRY(lurn__lt(ctx, x, *max, below));
-  LURN__TRY(lurn__logical_and(ctx, *above, *below, inside));
-  return lurn__where(ctx, *inside, grad->grad_out[0], *zero, &grad->grad_in[0]);
+  LURN__TRY(lurn__le(ctx, x, *min, below));
+  LURN__TRY(lurn__ge(ctx, x, *max, above));
+  LURN__TRY(lurn__logical_or(ctx, *below, *above, outside));
+  return lurn__where(ctx, *outside, *zero, grad->grad_out[0], &grad->grad_in[0]);
 }
 
 const lurn__op lurn__op_hardtanh = {.forward = hardtanh_forward,

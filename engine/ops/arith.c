@@ -217,20 +217,20 @@ static lurn_status extremum_forward(lurn__call *call, lurn__binary kind, lurn_te
   return binary(call, kind, a, b, result_dtype(call, a, b));
 }
 
-/* The gradient goes to the operand that was taken; to both in halves where they are equal. */
+/* The gradient goes to the operand that was taken; in halves to both where they are equal, whole where one is NaN. */
 static lurn_status give_where_taken(lurn__grad_call *grad, int i, lurn_tensor *taken, lurn_tensor *other,
                                     bool maximum) {
   lurn_ctx *ctx = grad->ctx;
-  lurn_tensor **wins = lurn__temp(&grad->temps), **ties = lurn__temp(&grad->temps), **half = lurn__temp(&grad->temps),
-              **zero = lurn__temp(&grad->temps), **share = lurn__temp(&grad->temps), **g = lurn__temp(&grad->temps);
-  LURN__TRY(maximum ? lurn__gt(ctx, taken, other, wins) : lurn__lt(ctx, taken, other, wins));
+  lurn_tensor **loses = lurn__temp(&grad->temps), **ties = lurn__temp(&grad->temps), **half = lurn__temp(&grad->temps),
+              **zero = lurn__temp(&grad->temps), **share = lurn__temp(&grad->temps), **g = lurn__temp(&grad->temps),
+              **halved = lurn__temp(&grad->temps);
+  LURN__TRY(maximum ? lurn__lt(ctx, taken, other, loses) : lurn__gt(ctx, taken, other, loses));
   LURN__TRY(lurn__eq(ctx, taken, other, ties));
   LURN__TRY(lurn_scalar(ctx, 0.5, half));
   LURN__TRY(lurn_scalar(ctx, 0, zero));
-  lurn_tensor **halved = lurn__temp(&grad->temps);
   LURN__TRY(lurn__mul(ctx, grad->grad_out[0], *half, halved));
-  LURN__TRY(lurn__where(ctx, *ties, *halved, *zero, share));
-  LURN__TRY(lurn__where(ctx, *wins, grad->grad_out[0], *share, g));
+  LURN__TRY(lurn__where(ctx, *ties, *halved, grad->grad_out[0], share));
+  LURN__TRY(lurn__where(ctx, *loses, *zero, *share, g));
   return give(grad, i, *g);
 }
 

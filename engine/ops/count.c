@@ -52,16 +52,17 @@ const lurn__op lurn__op_count_nonzero = {.forward = count_nonzero_forward,
 
 enum { SAVED_POSITIONS = 0 };
 
-/* Where the median stands among n sorted values: the lower one of two, or the last when that is NaN. */
-static lurn_status middle(lurn_ctx *ctx, lurn__temps *temps, lurn_tensor *sorted, int dim, int64_t n,
+/* Where the median stands among n sorted values: the lower one of two, or the first NaN. */
+static lurn_status middle(lurn_ctx *ctx, lurn__temps *temps, lurn_tensor *sorted, int64_t dim, int64_t n,
                           lurn_tensor **out) {
-  lurn_tensor **last = lurn__temp(temps), **is_nan = lurn__temp(temps), **end = lurn__temp(temps),
-              **half = lurn__temp(temps);
-  LURN__TRY(lurn__narrow(ctx, sorted, dim, n - 1, 1, last));
-  LURN__TRY(lurn__isnan(ctx, *last, is_nan));
-  LURN__TRY(lurn_scalar_int(ctx, n - 1, end));
+  lurn_tensor **is_nan = lurn__temp(temps), **nans = lurn__temp(temps), **end = lurn__temp(temps),
+              **half = lurn__temp(temps), **first = lurn__temp(temps);
+  LURN__TRY(lurn__isnan(ctx, sorted, is_nan));
+  LURN__TRY(lurn__sum(ctx, *is_nan, &dim, 1, true, nans));
+  LURN__TRY(lurn_scalar_int(ctx, n, end));
   LURN__TRY(lurn_scalar_int(ctx, (n - 1) / 2, half));
-  return lurn__where(ctx, *is_nan, *end, *half, out);
+  LURN__TRY(lurn__sub(ctx, *end, *nans, first));
+  return lurn__where(ctx, *nans, *first, *half, out);
 }
 
 /* Without dimension dim of size 1, in memory of its own. */
@@ -114,7 +115,7 @@ const lurn__op lurn__op_median = {
     .backward = median_backward,
     .doc =
         "The middle elements along dimension dim, the lower one of two, and their positions (int64).\nNaN when there "
-        "is one. Among equals the position is that of a stable sort. keepdim keeps dim with size 1."};
+        "is one, the first. Among equals the position is that of a stable sort. keepdim keeps dim with size 1."};
 
 /* ---- unique ------------------------------------------------------------------------------------------------ */
 
@@ -177,6 +178,7 @@ static lurn_status searchsorted_forward(lurn__call *call) {
   if (args->sorted->shape.ndim != 1)
     return lurn__op_fail(call, LURN_ESHAPE, "sorted has shape %s; expected one dimension", LURN__SHAPE(args->sorted));
   lurn_dtype dtype = lurn__common_dtype(args->sorted, args->values);
+  if (!lurn_dtype_is_float(args->sorted->dtype) && lurn_dtype_is_float(dtype)) dtype = LURN_FLOAT64;
   LURN__TRY(lurn__as_contiguous(call->ctx, args->sorted, dtype, sorted));
   LURN__TRY(lurn__as_contiguous(call->ctx, args->values, dtype, values));
   LURN__TRY(lurn__out(call, 0, LURN_INT64, &args->values->shape));

@@ -5,7 +5,7 @@
 
 typedef struct function {
   double (*of)(double x);
-  double (*slope)(double x);
+  double (*slope)(double x); /* NULL where backward does not need x */
 } function;
 
 static void run_function32(const void *arg, int64_t n, char *const *data, const int64_t *stride) {
@@ -22,11 +22,27 @@ static void run_function64(const void *arg, int64_t n, char *const *data, const 
   for (int64_t i = 0; i < n; i++) y[i * stride[0]] = of(x[i * stride[1]]);
 }
 
+/* gy times the slope at x, rounded once: the slope alone may be out of float32's range. */
+static void run_slope32(const void *arg, int64_t n, char *const *data, const int64_t *stride) {
+  double (*slope)(double) = ((const function *)arg)->slope;
+  float *gx = (float *)(void *)data[0];
+  const float *x = (const float *)(void *)data[1], *gy = (const float *)(void *)data[2];
+  for (int64_t i = 0; i < n; i++)
+    gx[i * stride[0]] = (float)(slope((double)x[i * stride[1]]) * (double)gy[i * stride[2]]);
+}
+
+static void run_slope64(const void *arg, int64_t n, char *const *data, const int64_t *stride) {
+  double (*slope)(double) = ((const function *)arg)->slope;
+  double *gx = (double *)(void *)data[0];
+  const double *x = (const double *)(void *)data[1], *gy = (const double *)(void *)data[2];
+  for (int64_t i = 0; i < n; i++) gx[i * stride[0]] = slope(x[i * stride[1]]) * gy[i * stride[2]];
+}
+
 static lurn_status forward(lurn__call *call, const function *f, lurn_tensor *x) {
   lurn_dtype dtype = lurn_dtype_is_float(x->dtype) ? x->dtype : LURN_FLOAT32;
   lurn__loop loop;
   LURN__TRY(lurn__out(call, 0, dtype, &x->shape));
-  LURN__TRY(lurn__save_in(call, 0, x));
+  if (f->slope != NULL) LURN__TRY(lurn__save_in(call, 0, x));
   lurn__loop_begin(&loop, call->out[0]);
   LURN__TRY(lurn__loop_add(&loop, &call->temps, x, dtype));
   lurn__loop_run(call->ctx, &loop, dtype == LURN_FLOAT32 ? run_function32 : run_function64, f);
@@ -34,14 +50,14 @@ static lurn_status forward(lurn__call *call, const function *f, lurn_tensor *x) 
 }
 
 static lurn_status backward(lurn__grad_call *grad, const function *f) {
-  lurn_tensor *x = grad->saved[0], **slope = lurn__temp(&grad->temps);
+  lurn_tensor *x = grad->saved[0];
   lurn__loop loop;
-  function slopes = {.of = f->slope};
-  LURN__TRY(lurn__tensor_new(grad->ctx, x->dtype, &x->shape, slope));
-  lurn__loop_begin(&loop, *slope);
+  LURN__TRY(lurn__tensor_new(grad->ctx, x->dtype, &x->shape, &grad->grad_in[0]));
+  lurn__loop_begin(&loop, grad->grad_in[0]);
   LURN__TRY(lurn__loop_add(&loop, &grad->temps, x, x->dtype));
-  lurn__loop_run(grad->ctx, &loop, x->dtype == LURN_FLOAT32 ? run_function32 : run_function64, &slopes);
-  return lurn__mul(grad->ctx, *slope, grad->grad_out[0], &grad->grad_in[0]);
+  LURN__TRY(lurn__loop_add(&loop, &grad->temps, grad->grad_out[0], x->dtype));
+  lurn__loop_run(grad->ctx, &loop, x->dtype == LURN_FLOAT32 ? run_slope32 : run_slope64, f);
+  return LURN_OK;
 }
 
 /* ---- The functions ----------------------------------------------------------------------------------------- */
@@ -163,14 +179,17 @@ static lurn_status give_atan2(lurn__grad_call *grad, int i, lurn_tensor *squares
 
 static lurn_status atan2_backward(lurn__grad_call *grad) {
   lurn__temps *temps = &grad->temps;
-  lurn_tensor *a = grad->saved[0], *b = grad->saved[1], **aa = lurn__temp(temps), **bb = lurn__temp(temps),
+  lurn_dtype dtype = grad->grad_out[0]->dtype; /* integers would wrap when squared */
+  lurn_tensor **a = lurn__temp(temps), **b = lurn__temp(temps), **aa = lurn__temp(temps), **bb = lurn__temp(temps),
               **squares = lurn__temp(temps), **minus = lurn__temp(temps);
-  LURN__TRY(lurn__mul(grad->ctx, a, a, aa));
-  LURN__TRY(lurn__mul(grad->ctx, b, b, bb));
+  LURN__TRY(lurn__as_contiguous(grad->ctx, grad->saved[0], dtype, a));
+  LURN__TRY(lurn__as_contiguous(grad->ctx, grad->saved[1], dtype, b));
+  LURN__TRY(lurn__square(grad->ctx, *a, aa));
+  LURN__TRY(lurn__square(grad->ctx, *b, bb));
   LURN__TRY(lurn__add(grad->ctx, *aa, *bb, squares));
-  if (grad->need[0]) LURN__TRY(give_atan2(grad, 0, *squares, b));
+  if (grad->need[0]) LURN__TRY(give_atan2(grad, 0, *squares, *b));
   if (!grad->need[1]) return LURN_OK;
-  LURN__TRY(lurn__neg(grad->ctx, a, minus));
+  LURN__TRY(lurn__neg(grad->ctx, *a, minus));
   return give_atan2(grad, 1, *squares, *minus);
 }
 
