@@ -3,17 +3,32 @@
 
 #include "ops/loop.h"
 
+/* Where the bools go: the result, or in place into anything but bools a tensor of their own, which closing converts. */
+static lurn_status open_flags(lurn__call *call, const lurn__shape *shape, lurn_tensor **out) {
+  lurn_tensor **flags = lurn__temp(&call->temps);
+  bool detour = call->inplace && call->in[0]->dtype != LURN_BOOL;
+  if (detour) LURN__TRY(lurn__tensor_new(call->ctx, LURN_BOOL, shape, flags));
+  else LURN__TRY(lurn__out(call, 0, LURN_BOOL, shape));
+  *out = detour ? *flags : call->out[0];
+  return LURN_OK;
+}
+
+static lurn_status close_flags(lurn__call *call, lurn_tensor *flags) {
+  return flags == call->out[0] ? LURN_OK : lurn__give(call, flags);
+}
+
 static lurn_status run_binary(lurn__call *call, lurn__binary_fn *fn, lurn_tensor *a, lurn_tensor *b, lurn_dtype dtype) {
   lurn__shape shape;
   lurn__loop loop;
+  lurn_tensor *flags;
   if (!lurn__shape_broadcast(&a->shape, &b->shape, &shape))
     return lurn__op_fail(call, LURN_ESHAPE, "shapes %s and %s do not broadcast", LURN__SHAPE(a), LURN__SHAPE(b));
-  LURN__TRY(lurn__out(call, 0, LURN_BOOL, &shape));
-  lurn__loop_begin(&loop, call->out[0]);
+  LURN__TRY(open_flags(call, &shape, &flags));
+  lurn__loop_begin(&loop, flags);
   LURN__TRY(lurn__loop_add(&loop, &call->temps, a, dtype));
   LURN__TRY(lurn__loop_add(&loop, &call->temps, b, dtype));
   lurn__loop_binary(call->ctx, &loop, fn);
-  return LURN_OK;
+  return close_flags(call, flags);
 }
 
 /* A plain number that the other side's integers cannot hold, such as 300 beside uint8. */
@@ -25,9 +40,6 @@ static bool is_too_large(const lurn_tensor *number, lurn_dtype dtype) {
   return lurn__load_int(dtype, &held) != value;
 }
 
-/* In place into anything but bools a second run makes the bools, to be converted. */
-static bool needs_detour(const lurn__call *call) { return call->inplace && call->in[0]->dtype != LURN_BOOL; }
-
 static lurn_status compare(lurn__call *call, lurn__compare kind, lurn_tensor *a, lurn_tensor *b) {
   lurn_dtype dtype = lurn__common_dtype(a, b);
   if (is_too_large(a, dtype) || is_too_large(b, dtype)) dtype = LURN_INT64;
@@ -37,11 +49,6 @@ static lurn_status compare(lurn__call *call, lurn__compare kind, lurn_tensor *a,
 #define COMPARISON(name, NAME, formula)                                                                                \
   static lurn_status name##_forward(lurn__call *call) {                                                                \
     const struct lurn__##name##_args *args = call->args;                                                               \
-    lurn_tensor **flags = lurn__temp(&call->temps);                                                                    \
-    if (needs_detour(call)) {                                                                                          \
-      LURN__TRY(lurn__##name(call->ctx, args->a, args->b, flags));                                                     \
-      return lurn__give(call, *flags);                                                                                 \
-    }                                                                                                                  \
     return compare(call, LURN__COMPARE_##NAME, args->a, args->b);                                                      \
   }                                                                                                                    \
   const lurn__op lurn__op_##name = {                                                                                   \
@@ -65,10 +72,7 @@ static lurn_status logical(lurn__call *call, lurn__logical kind, lurn_tensor *a,
 #define LOGIC(name, NAME, formula)                                                                                     \
   static lurn_status name##_forward(lurn__call *call) {                                                                \
     const struct lurn__##name##_args *args = call->args;                                                               \
-    lurn_tensor **flags = lurn__temp(&call->temps);                                                                    \
-    if (!needs_detour(call)) return logical(call, LURN__LOGICAL_##NAME, args->a, args->b);                             \
-    LURN__TRY(lurn__##name(call->ctx, args->a, args->b, flags));                                                       \
-    return lurn__give(call, *flags);                                                                                   \
+    return logical(call, LURN__LOGICAL_##NAME, args->a, args->b);                                                      \
   }                                                                                                                    \
   const lurn__op lurn__op_##name = {                                                                                   \
       .forward = name##_forward,                                                                                       \
@@ -82,20 +86,16 @@ LOGIC(logical_xor, XOR, "Either a or b but not both");
 
 static lurn_status run_test(lurn__call *call, lurn__unary kind, lurn_tensor *x, lurn_dtype dtype) {
   lurn__loop loop;
-  LURN__TRY(lurn__out(call, 0, LURN_BOOL, &x->shape));
-  lurn__loop_begin(&loop, call->out[0]);
+  lurn_tensor *flags;
+  LURN__TRY(open_flags(call, &x->shape, &flags));
+  lurn__loop_begin(&loop, flags);
   LURN__TRY(lurn__loop_add(&loop, &call->temps, x, dtype));
   lurn__loop_unary(call->ctx, &loop, lurn__kernels_of(call->ctx)->elementwise->unary[kind][dtype]);
-  return LURN_OK;
+  return close_flags(call, flags);
 }
 
 static lurn_status logical_not_forward(lurn__call *call) {
   const struct lurn__logical_not_args *args = call->args;
-  lurn_tensor **flags = lurn__temp(&call->temps);
-  if (needs_detour(call)) {
-    LURN__TRY(lurn__logical_not(call->ctx, args->a, flags));
-    return lurn__give(call, *flags);
-  }
   return run_test(call, LURN__UNARY_LOGICAL_NOT, args->a, args->a->dtype);
 }
 
