@@ -136,11 +136,6 @@ typedef void lurn__binary_fn(int64_t n, const void *a, int64_t sa, const void *b
 /* y = cond ? a : b; cond is bool (any byte but 0 is true). */
 typedef void lurn__where_fn(int64_t n, const void *cond, int64_t scond, const void *a, int64_t sa, const void *b,
                             int64_t sb, void *y, int64_t sy);
-/* y = value, converted as cast does. */
-typedef void lurn__fill_fn(int64_t n, double value, void *y, int64_t sy);
-typedef void lurn__fill_int_fn(int64_t n, int64_t value, void *y, int64_t sy);
-/* y = alpha x + beta y, with beta 0 not reading y; so y = alpha x scales, and beta 1 accumulates. */
-typedef void lurn__axpby_fn(int64_t n, double alpha, const void *x, int64_t sx, double beta, void *y, int64_t sy);
 /* y += alpha x */
 typedef void lurn__add_scaled_fn(int64_t n, double alpha, const void *x, int64_t sx, void *y, int64_t sy);
 /* y = min(max(x, *lo), *hi).  lo and hi point to one element of the dtype; NaN in x stays; with lo > hi all
@@ -168,9 +163,6 @@ typedef struct lurn__elementwise {
    * NaN and the nearest limit when out of range; integer to a narrower integer wraps; to bool is x != 0. */
   lurn__unary_fn *cast[LURN_DTYPE_COUNT][LURN_DTYPE_COUNT];
   lurn__where_fn *where[LURN_DTYPE_COUNT];
-  lurn__fill_fn *fill[LURN_DTYPE_COUNT];
-  lurn__fill_int_fn *fill_int[LURN_DTYPE_COUNT];
-  lurn__axpby_fn *axpby[2];
   lurn__add_scaled_fn *add_scaled[2];
   lurn__clamp_fn *clamp[LURN_DTYPE_COUNT]; /* all but bool */
   lurn__clamp_grad_fn *clamp_grad[2];

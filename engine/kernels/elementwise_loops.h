@@ -152,18 +152,6 @@ static void where_strided(lurn__where_fn *kernel, int64_t n, const void *c, int6
     else if (n > 0) memmove(y, x, (size_t)n * sizeof(T));                                                              \
   }
 
-/* y = expr(value), computed once. */
-#define FILL(function, TV, T, expr)                                                                                    \
-  static void function(int64_t n, TV value, void *ys, int64_t sy) {                                                    \
-    T *py = ys;                                                                                                        \
-    const T y = (T)(expr);                                                                                             \
-    if (sy == 1) {                                                                                                     \
-      LOOP(py[i] = y)                                                                                                  \
-    } else {                                                                                                           \
-      LOOP(py[i * sy] = y)                                                                                             \
-    }                                                                                                                  \
-  }
-
 /* y = x held between *lo and *hi. */
 #define CLAMP(function, T)                                                                                             \
   static void function(int64_t n, const void *xs, int64_t sx, const void *los, const void *his, void *ys,              \

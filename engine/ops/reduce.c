@@ -30,6 +30,7 @@ static lurn_status plan_reduction(lurn_ctx *ctx, const char *who, const lurn__sh
 /* x with the reduced dimensions last and contiguous, or as it is when they form one block: then reduce_axis does it. */
 typedef struct arranged {
   lurn_tensor *x;
+  int64_t order[LURN_MAX_DIMS]; /* of the dimensions of what x was */
   int64_t outer, n, inner;
 } arranged;
 
@@ -43,21 +44,22 @@ static lurn_status arrange(lurn_ctx *ctx, lurn__temps *temps, lurn_tensor *x, co
   lurn_tensor **moved = lurn__temp(temps), **flat = lurn__temp(temps);
   *out = (arranged){.outer = 1, .n = r->count, .inner = 1};
   if (block) {
+    for (int i = 0; i < ndim; i++) out->order[i] = i;
     for (int i = 0; i < first; i++) out->outer *= x->shape.size[i];
     for (int i = last; i < ndim; i++) out->inner *= x->shape.size[i];
     LURN__TRY(lurn__as_contiguous(ctx, x, x->dtype, flat));
     out->x = *flat;
     return LURN_OK;
   }
-  int64_t order[LURN_MAX_DIMS], count = 0;
+  int count = 0;
   for (int i = 0; i < ndim; i++)
     if (!r->reduced[i]) {
-      order[count++] = i;
+      out->order[count++] = i;
       out->outer *= x->shape.size[i];
     }
   for (int i = 0; i < ndim; i++)
-    if (r->reduced[i]) order[count++] = i;
-  LURN__TRY(lurn__permute(ctx, x, order, ndim, moved));
+    if (r->reduced[i]) out->order[count++] = i;
+  LURN__TRY(lurn__permute(ctx, x, out->order, ndim, moved));
   LURN__TRY(lurn__as_contiguous(ctx, *moved, x->dtype, flat));
   out->x = *flat;
   return LURN_OK;
@@ -197,6 +199,59 @@ const lurn__op lurn__op_mean = {
     .backward = mean_backward,
     .doc = "The mean over the dimensions dim, or over all.\nkeepdim keeps them with size 1. Float "
            "tensors only. Of no elements: NaN."};
+
+/* ---- prod -------------------------------------------------------------------------------------------------- */
+
+static lurn_status prod_forward(lurn__call *call) {
+  const struct lurn__prod_args *args = call->args;
+  reduction r;
+  LURN__TRY(plan_reduction(call->ctx, "prod", &args->x->shape, args->dim, args->keepdim, &r));
+  LURN__TRY(lurn__save_in(call, 0, args->x));
+  lurn_dtype dtype = lurn_dtype_is_float(args->x->dtype) ? args->x->dtype : LURN_INT64;
+  return reduce(call, args->x, &r, LURN__REDUCE_PROD, dtype);
+}
+
+/* gx_i is gy times the product of all others, without a division: what comes before times what comes after. */
+static void product_of_others(int64_t n, int64_t step, double gy, const double *x, double *gx) {
+  double before = gy, after = 1;
+  for (int64_t i = 0; i < n; i++) {
+    gx[i * step] = before;
+    before *= x[i * step];
+  }
+  for (int64_t i = n - 1; i >= 0; i--) {
+    gx[i * step] *= after;
+    after *= x[i * step];
+  }
+}
+
+/* In double, so that float32 neither overflows nor underflows on the way. */
+static lurn_status prod_backward(lurn__grad_call *grad) {
+  const struct lurn__prod_args *args = grad->args;
+  lurn_ctx *ctx = grad->ctx;
+  lurn__temps *temps = &grad->temps;
+  lurn_tensor **x = lurn__temp(temps), **gy = lurn__temp(temps), **gx = lurn__temp(temps), **moved = lurn__temp(temps);
+  reduction r;
+  arranged in;
+  int64_t back[LURN_MAX_DIMS];
+  LURN__TRY(plan_reduction(ctx, "prod", &grad->in[0].shape, args->dim, args->keepdim, &r));
+  LURN__TRY(arrange(ctx, temps, grad->saved[0], &r, &in));
+  LURN__TRY(lurn__as_contiguous(ctx, in.x, LURN_FLOAT64, x));
+  LURN__TRY(lurn__as_contiguous(ctx, grad->grad_out[0], LURN_FLOAT64, gy));
+  LURN__TRY(lurn__tensor_new(ctx, LURN_FLOAT64, &in.x->shape, gx));
+  for (int64_t i = 0; i < in.outer * in.inner; i++) {
+    int64_t at = i / in.inner * in.n * in.inner + i % in.inner;
+    product_of_others(in.n, in.inner, lurn__f64(*gy)[i], lurn__f64(*x) + at, lurn__f64(*gx) + at);
+  }
+  for (int i = 0; i < in.x->shape.ndim; i++) back[in.order[i]] = i;
+  LURN__TRY(lurn__permute(ctx, *gx, back, in.x->shape.ndim, moved));
+  return lurn__to(ctx, *moved, grad->in[0].dtype, &grad->grad_in[0]);
+}
+
+const lurn__op lurn__op_prod = {
+    .forward = prod_forward,
+    .backward = prod_backward,
+    .doc = "The product over the dimensions dim, or over all.\nkeepdim keeps them with size 1. Integers and bools give "
+           "int64. Of no elements: 1. The gradient holds where x is 0 too."};
 
 /* ---- amax, amin -------------------------------------------------------------------------------------------- */
 
@@ -363,47 +418,78 @@ const lurn__op lurn__op_argmin = {
 
 /* ---- logsumexp --------------------------------------------------------------------------------------------- */
 
-/* Rows along the last dimension; others are moved there. */
+typedef struct lse_run {
+  const lurn__rowwise *kernels;
+  lurn_dtype dtype;
+  const char *x, *gy; /* gy NULL: forward */
+  char *lse, *gx;
+  int64_t n;
+} lse_run;
+
+static void run_lse(const void *arg, int64_t first, int64_t last) {
+  const lse_run *run = arg;
+  size_t width = lurn_dtype_size(run->dtype), at = (size_t)first * width, row = at * (size_t)run->n;
+  int64_t rows = last - first, n = run->n;
+  if (run->gy == NULL) run->kernels->logsumexp[run->dtype](rows, n, run->x + row, n, run->lse + at);
+  else
+    run->kernels->logsumexp_grad[run->dtype](rows, n, run->gy + at, run->x + row, n, run->lse + at, run->gx + row, n);
+}
+
+/* x with dimension dim last, contiguous; order says where its dimensions came from. */
+static lurn_status dim_last(lurn_ctx *ctx, lurn__temps *temps, lurn_tensor *x, const reduction *r, int64_t dim,
+                            int64_t order[LURN_MAX_DIMS], lurn_tensor **out) {
+  lurn_tensor **moved = lurn__temp(temps);
+  int count = 0;
+  for (int i = 0; i < x->shape.ndim; i++)
+    if (!r->reduced[i]) order[count++] = i;
+  if (x->shape.ndim > 0) order[count] = dim < 0 ? dim + x->shape.ndim : dim;
+  LURN__TRY(lurn__permute(ctx, x, order, x->shape.ndim, moved));
+  return lurn__as_contiguous(ctx, *moved, x->dtype, out);
+}
+
 static lurn_status logsumexp_forward(lurn__call *call) {
   const struct lurn__logsumexp_args *args = call->args;
   reduction r;
-  arranged in;
-  lurn_tensor **moved = lurn__temp(&call->temps), *x = args->x;
+  int64_t order[LURN_MAX_DIMS];
+  lurn_tensor *x = args->x, **rows = lurn__temp(&call->temps);
   LURN__TRY(lurn__need_float(call, x, "x"));
   LURN__TRY(plan_reduction(call->ctx, "logsumexp", &x->shape, (lurn_ints){&args->dim, 1}, args->keepdim, &r));
-  if (x->shape.ndim > 1) {
-    int64_t order[LURN_MAX_DIMS];
-    int count = 0;
-    for (int i = 0; i < x->shape.ndim; i++)
-      if (!r.reduced[i]) order[count++] = i;
-    order[count] = args->dim;
-    LURN__TRY(lurn__permute(call->ctx, x, order, x->shape.ndim, moved));
-    x = *moved;
-  }
-  lurn_tensor **flat = lurn__temp(&call->temps);
-  LURN__TRY(lurn__as_contiguous(call->ctx, x, x->dtype, flat));
-  in = (arranged){.x = *flat, .n = r.count, .outer = lurn__shape_numel(&r.shape), .inner = 1};
-  LURN__TRY(lurn__save_in(call, SAVED_X, args->x));
+  LURN__TRY(dim_last(call->ctx, &call->temps, x, &r, args->dim, order, rows));
+  LURN__TRY(lurn__save_in(call, SAVED_X, x));
   LURN__TRY(lurn__out(call, 0, x->dtype, &r.shape));
   LURN__TRY(lurn__save_out(call, SAVED_RESULT, call->out[0]));
-  lurn__kernels_of(call->ctx)->rowwise->logsumexp[x->dtype](in.outer, in.n, lurn__tensor_ptr(in.x), in.n,
-                                                            lurn__tensor_ptr(call->out[0]));
+  lse_run run = {.kernels = lurn__kernels_of(call->ctx)->rowwise,
+                 .dtype = x->dtype,
+                 .x = lurn__tensor_ptr(*rows),
+                 .lse = lurn__tensor_ptr(call->out[0]),
+                 .n = r.count};
+  lurn__for_rows(call->ctx, lurn__numel(call->out[0]), r.count * 4, run_lse, &run);
   return LURN_OK;
 }
 
 /* gy e^(x - lse) */
 static lurn_status logsumexp_backward(lurn__grad_call *grad) {
   const struct lurn__logsumexp_args *args = grad->args;
+  lurn_ctx *ctx = grad->ctx;
   reduction r;
-  LURN__TRY(plan_reduction(grad->ctx, "logsumexp", &grad->in[0].shape, (lurn_ints){&args->dim, 1}, args->keepdim, &r));
-  lurn__temps *temps = &grad->temps;
-  lurn_tensor **lse = lurn__temp(temps), **shifted = lurn__temp(temps), **p = lurn__temp(temps),
-              **g = lurn__temp(temps);
-  LURN__TRY(stretch(grad, grad->saved[SAVED_RESULT], &r, lse));
-  LURN__TRY(lurn__sub(grad->ctx, grad->saved[SAVED_X], *lse, shifted));
-  LURN__TRY(lurn__exp(grad->ctx, *shifted, p));
-  LURN__TRY(stretch(grad, grad->grad_out[0], &r, g));
-  return lurn__mul(grad->ctx, *g, *p, &grad->grad_in[0]);
+  int64_t order[LURN_MAX_DIMS], back[LURN_MAX_DIMS];
+  lurn_tensor *x = grad->saved[SAVED_X], **rows = lurn__temp(&grad->temps), **lse = lurn__temp(&grad->temps),
+              **gy = lurn__temp(&grad->temps), **gx = lurn__temp(&grad->temps);
+  LURN__TRY(plan_reduction(ctx, "logsumexp", &x->shape, (lurn_ints){&args->dim, 1}, args->keepdim, &r));
+  LURN__TRY(dim_last(ctx, &grad->temps, x, &r, args->dim, order, rows));
+  LURN__TRY(lurn__as_contiguous(ctx, grad->saved[SAVED_RESULT], x->dtype, lse));
+  LURN__TRY(lurn__as_contiguous(ctx, grad->grad_out[0], x->dtype, gy));
+  LURN__TRY(lurn__tensor_new(ctx, x->dtype, &(*rows)->shape, gx));
+  lse_run run = {.kernels = lurn__kernels_of(ctx)->rowwise,
+                 .dtype = x->dtype,
+                 .x = lurn__tensor_ptr(*rows),
+                 .gy = lurn__tensor_ptr(*gy),
+                 .lse = lurn__tensor_ptr(*lse),
+                 .gx = lurn__tensor_ptr(*gx),
+                 .n = r.count};
+  lurn__for_rows(ctx, lurn__numel(*lse), r.count * 4, run_lse, &run);
+  for (int i = 0; i < x->shape.ndim; i++) back[order[i]] = i;
+  return lurn__permute(ctx, *gx, back, x->shape.ndim, &grad->grad_in[0]);
 }
 
 const lurn__op lurn__op_logsumexp = {

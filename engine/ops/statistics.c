@@ -1,4 +1,4 @@
-/* Reductions made of others: product, variance, standard deviation, norm. */
+/* Reductions made of others: variance, standard deviation, norm. */
 #include <math.h>
 
 #include "ops/op.h"
@@ -43,92 +43,6 @@ static lurn_status keep_shape(lurn_ctx *ctx, lurn__temps *temps, lurn_tensor *t,
   *out = *kept;
   return LURN_OK;
 }
-
-/* ---- prod -------------------------------------------------------------------------------------------------- */
-
-/* x with the reduced dimensions last, as a contiguous copy of a dtype. */
-static lurn_status reduced_last(lurn_ctx *ctx, lurn__temps *temps, lurn_tensor *x, const chosen *c, lurn_dtype dtype,
-                                lurn_tensor **out) {
-  lurn_tensor **moved = lurn__temp(temps), **flat = lurn__temp(temps);
-  int64_t order[LURN_MAX_DIMS];
-  int ndim = x->shape.ndim, others = ndim - c->count;
-  for (int i = 0; i < others; i++) order[i] = c->dims[c->count + i];
-  for (int i = 0; i < c->count; i++) order[others + i] = c->dims[i];
-  LURN__TRY(lurn__permute(ctx, x, order, ndim, moved));
-  LURN__TRY(lurn__to(ctx, *moved, dtype, flat));
-  *out = *flat;
-  return LURN_OK;
-}
-
-static double product_of(int64_t n, const double *x) {
-  double product = 1;
-  for (int64_t i = 0; i < n; i++) product *= x[i];
-  return product;
-}
-
-/* Wraps, so counted without sign. */
-static int64_t whole_product_of(int64_t n, const int64_t *x) {
-  uint64_t product = 1;
-  for (int64_t i = 0; i < n; i++) product *= (uint64_t)x[i];
-  return (int64_t)product;
-}
-
-static lurn_status prod_forward(lurn__call *call) {
-  const struct lurn__prod_args *args = call->args;
-  bool whole = !lurn_dtype_is_float(args->x->dtype);
-  lurn_dtype wide = whole ? LURN_INT64 : LURN_FLOAT64;
-  lurn_tensor *x, **y = lurn__temp(&call->temps);
-  chosen c;
-  LURN__TRY(choose(call->ctx, "prod", &args->x->shape, args->dim, args->keepdim, &c));
-  LURN__TRY(lurn__save_in(call, 0, args->x));
-  LURN__TRY(reduced_last(call->ctx, &call->temps, args->x, &c, wide, &x));
-  LURN__TRY(lurn__tensor_new(call->ctx, wide, &c.shape, y));
-  int64_t n = c.elements, rows = lurn__numel(*y);
-  for (int64_t i = 0; i < rows; i++) {
-    if (whole) lurn__i64(*y)[i] = whole_product_of(n, lurn__i64(x) + i * n);
-    else lurn__f64(*y)[i] = product_of(n, lurn__f64(x) + i * n);
-  }
-  return lurn__to(call->ctx, *y, whole ? LURN_INT64 : args->x->dtype, &call->out[0]);
-}
-
-/* x_i becomes gy times the product of all others, without a division: what comes before times what comes after. */
-static void product_of_others(int64_t n, double gy, const double *x, double *gx) {
-  double before = gy, after = 1;
-  for (int64_t i = 0; i < n; i++) {
-    gx[i] = before;
-    before *= x[i];
-  }
-  for (int64_t i = n - 1; i >= 0; i--) {
-    gx[i] *= after;
-    after *= x[i];
-  }
-}
-
-static lurn_status prod_backward(lurn__grad_call *grad) {
-  const struct lurn__prod_args *args = grad->args;
-  lurn_ctx *ctx = grad->ctx;
-  lurn__temps *temps = &grad->temps;
-  lurn_tensor *x, **gy = lurn__temp(temps), **gx = lurn__temp(temps), **moved = lurn__temp(temps);
-  chosen c;
-  int64_t inverse[LURN_MAX_DIMS];
-  LURN__TRY(choose(ctx, "prod", &grad->in[0].shape, args->dim, args->keepdim, &c));
-  LURN__TRY(reduced_last(ctx, temps, grad->saved[0], &c, LURN_FLOAT64, &x));
-  LURN__TRY(lurn__to(ctx, grad->grad_out[0], LURN_FLOAT64, gy));
-  LURN__TRY(lurn__tensor_new(ctx, LURN_FLOAT64, &x->shape, gx));
-  int64_t n = c.elements, rows = lurn__numel(*gy);
-  for (int64_t i = 0; i < rows; i++)
-    product_of_others(n, lurn__f64(*gy)[i], lurn__f64(x) + i * n, lurn__f64(*gx) + i * n);
-  int ndim = x->shape.ndim, others = ndim - c.count;
-  for (int i = 0; i < ndim; i++) inverse[c.dims[i]] = i < c.count ? others + i : i - c.count;
-  LURN__TRY(lurn__permute(ctx, *gx, inverse, ndim, moved));
-  return lurn__to(ctx, *moved, grad->in[0].dtype, &grad->grad_in[0]);
-}
-
-const lurn__op lurn__op_prod = {
-    .forward = prod_forward,
-    .backward = prod_backward,
-    .doc = "The product over the dimensions dim, or over all.\nkeepdim keeps them with size 1. Integers and bools give "
-           "int64. Of no elements: 1. The gradient holds where x is 0 too."};
 
 /* ---- var, std ---------------------------------------------------------------------------------------------- */
 
