@@ -196,6 +196,17 @@ static void check_blocks(kind t) {
 }
 TEST(blocks) { for_each_kind(check_blocks); }
 
+/* Columns beyond every block, of more rows than are taken to be few, as one call and as many. */
+static void check_wide(kind t) {
+  product p = new_product(t, 67, 2100, 259, 1, true);
+  void *whole = run_whole(&p), *plain = run_plain(&p);
+  if (is_right(&p, whole)) CHECK(memcmp(whole, plain, c_bytes(&p)) == 0);
+  free(whole);
+  free(plain);
+  free_product(&p);
+}
+TEST(wide) { for_each_kind(check_wide); }
+
 /* Few rows and weights beyond the cache, in both directions: the bits of any other way. */
 static void check_far(kind t) {
   for (int rows = 1; rows <= 17; rows += 4) {
@@ -238,6 +249,25 @@ static void check_distances(kind t) {
   free_product(&p);
 }
 TEST(distances) { for_each_kind(check_distances); }
+
+/* A's lines along m, pages apart: tiles of it are copied, the last one from fewer elements than a vector has. */
+static void check_scattered(kind t) {
+  int64_t distance = 8192 / (int64_t)width(t) + 24;
+  for (int64_t m = 1; m <= 31; m += 3) {
+    product p = new_product(t, m, 9 * t.gemm->panel - 1, 40, 0, m % 2);
+    void *plain = run_plain(&p), *spread = fresh((size_t)(p.k * distance) * width(t));
+    for (int64_t i = 0; i < m; i++)
+      for (int64_t j = 0; j < p.k; j++) put(t, spread, i + j * distance, element(t, p.a, i, j));
+    p.a = (lurn__matrix){spread, 1, distance};
+    void *c = run_whole(&p);
+    CHECK(memcmp(c, plain, c_bytes(&p)) == 0);
+    free(c);
+    free(spread);
+    free(plain);
+    free_product(&p);
+  }
+}
+TEST(scattered) { for_each_kind(check_scattered); }
 
 /* Rows cut anywhere and columns at panels give the bits of the whole. */
 static void check_split(kind t) {
