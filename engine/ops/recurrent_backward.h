@@ -65,7 +65,7 @@ int64_t lurn__chunk_tasks(const lurn__backward *r);
 void lurn__chunk_prepare(const lurn__backward *r, int64_t task);
 /* Sets the gradients to what the chunk gives, or adds it if it is not the first, over all threads. */
 void lurn__chunk_products(lurn__backward *r);
-/* After the last chunk: gradients of weights to which none gave anything are zero. */
+/* After the last chunk: gradients of weights to which none gave anything are zero, and what both biases share is copied. */
 void lurn__chunks_end(lurn__backward *r);
 
 #endif

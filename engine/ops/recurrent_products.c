@@ -110,15 +110,14 @@ static void outer_rows(const lurn__backward *r, const lurn__outer_product *outer
                   s->drecurrent_stride, scratch);
 }
 
-/* Sums over the chunk's rows. */
+/* Sums over the chunk's rows.  Where both biases have the same gradient, that of the recurrent one is copied at the end. */
 static void bias_rows(const lurn__backward *r, int64_t first, int64_t last) {
   const lurn__sequence *s = &r->s;
-  int64_t n = chunk_rows(r), middle = parting(s, first, last);
-  const char *dgates = r->dgates + first * s->width;
-  if (r->out.b_ih) s->cells->add_rows(n, last - first, dgates, s->dgates_stride, r->out.b_ih + first * s->width);
-  if (r->out.b_hh == NULL) return;
-  s->cells->add_rows(n, middle - first, dgates, s->dgates_stride, r->out.b_hh + first * s->width);
-  if (middle < last)
+  int64_t n = chunk_rows(r), middle = parting(s, first, last), both = r->out.b_ih ? last : middle;
+  char *total = r->out.b_ih ? r->out.b_ih : r->out.b_hh;
+  if (total)
+    s->cells->add_rows(n, both - first, r->dgates + first * s->width, s->dgates_stride, total + first * s->width);
+  if (r->out.b_hh && middle < last)
     s->cells->add_rows(n, last - middle, r->drecurrent + (middle - s->split) * s->width, s->drecurrent_stride,
                        r->out.b_hh + middle * s->width);
 }
@@ -235,4 +234,5 @@ void lurn__chunks_end(lurn__backward *r) {
   clear_unless_begun(&r->outer[LURN__OUTER_INPUT], s->rows, s->width);
   clear_unless_begun(&r->outer[LURN__OUTER_HIDDEN], s->rows, s->width);
   clear_unless_begun(&r->projection, s->P, s->width);
+  if (r->out.b_ih && r->out.b_hh) memcpy(r->out.b_hh, r->out.b_ih, (size_t)(s->split * s->width));
 }
