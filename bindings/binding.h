@@ -76,7 +76,9 @@ void bind_drop_tensor(lua_State *L, const bind_state *self, int index);
 void bind_fill_tensor(lua_State *L, int index, lurn_tensor *t);
 /* The tensor at index, or NULL when it is something else.  A freed tensor raises. */
 lurn_tensor *bind_test_tensor(lua_State *L, bind_state *self, int index);
-/* The same, raising "who: what: expected a tensor, got ...". */
+/* The same, but NULL for a freed one too. */
+lurn_tensor *bind_peek_tensor(lua_State *L, const bind_state *self, int index);
+/* The tensor at index, raising "who: what: expected a tensor, got ..." for anything else. */
 lurn_tensor *bind_check_tensor(lua_State *L, bind_state *self, int index, const char *who, const char *what);
 
 /* The record at index, or NULL when it is something else.  A collected record raises. */

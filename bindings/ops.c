@@ -270,12 +270,85 @@ static int call_inplace(lua_State *L) {
 
 /* ---- Recurrent layers and cells ---------------------------------------------------------------------------- */
 
-/* What nn puts around rnn, lstm and gru when there is one layer and direction, or one step: views that Lua need not see. */
+/* What nn puts around rnn, lstm and gru when there is one layer and direction, or one step: views that Lua need not see, and in calls
+ * that are as usual everything from the checks to the new state. */
 
-/* The states among the arguments, h0 and for lstm c0; outputs but the first correspond to them. */
-static lurn_tensor **state_slot(reading *r, int i) {
-  lua_Integer first = lua_tointeger(r->L, lua_upvalueindex(3));
-  return (lurn_tensor **)(void *)(r->args + (size_t)(first + i) * LURN_ARG_STRIDE);
+/* What is the same in every call of a layer that is one op, one layer in one direction, or of a cell. */
+typedef struct prepared {
+  const lurn_op_info *op;
+  bool is_cell;
+  int n_args;                              /* the op's parameters that are not outputs */
+  int h0;                                  /* the first state among them; the other follows */
+  int64_t input, columns, hidden;          /* the last sizes of x, h and c */
+  char args[MAX_PARAMS * LURN_ARG_STRIDE]; /* but for tensors, which are upvalues */
+} prepared;
+
+/* Upvalues of a prepared call; those of arguments that are no tensors are nil. */
+enum { PREPARED = 2, STATE_CLASS, NAME_H, NAME_C, FIRST_ARG };
+
+static lurn_tensor **argument(char *args, int i) {
+  return (lurn_tensor **)(void *)(args + (size_t)i * LURN_ARG_STRIDE);
+}
+
+/* Pushes h and c of the state at index 2, nil where there is none; false when it is neither nil nor of the class. */
+static bool push_states(lua_State *L) {
+  if (lua_isnil(L, 2)) {
+    lua_settop(L, 4);
+    return true;
+  }
+  if (!lua_istable(L, 2) || !lua_getmetatable(L, 2)) return false;
+  bool is_state = lua_rawequal(L, -1, lua_upvalueindex(STATE_CLASS));
+  lua_settop(L, 2);
+  for (int name = NAME_H; is_state && name <= NAME_C; name++) {
+    lua_pushvalue(L, lua_upvalueindex(name));
+    lua_rawget(L, 2);
+  }
+  return is_state;
+}
+
+/* Pushes the results, still empty: for a layer y, for both the new state. */
+static void push_results(lua_State *L, bind_state *self, const prepared *p, lurn_tensor **shells[MAX_OUT]) {
+  int n = p->op->n_outputs, h = lua_gettop(L) + (p->is_cell ? 1 : 2);
+  for (int i = p->is_cell ? 1 : 0; i < n; i++) shells[i] = bind_new_tensor(L, self);
+  lua_createtable(L, 0, n - 1);
+  for (int i = 0; i < n - 1; i++) {
+    lua_pushvalue(L, lua_upvalueindex(NAME_H + i));
+    lua_pushvalue(L, h + i);
+    lua_rawset(L, -3);
+  }
+  lua_pushvalue(L, lua_upvalueindex(STATE_CLASS));
+  lua_setmetatable(L, -2);
+  lua_replace(L, h);
+  lua_settop(L, h);
+}
+
+/* Whether a state has the sizes (N, columns), with a first dimension of 1 for a layer. */
+static bool fits(const prepared *p, const lurn_tensor *t, int64_t N, int64_t columns) {
+  const int64_t *size = lurn_tensor_shape(t);
+  int ndim = lurn_tensor_ndim(t);
+  if (p->is_cell) return ndim == 2 && size[0] == N && size[1] == columns;
+  return ndim == 3 && size[0] == 1 && size[1] == N && size[2] == columns;
+}
+
+/* Fills in the tensors; false when one is missing or an operand has other sizes than it should. */
+static bool read_prepared(lua_State *L, bind_state *self, const prepared *p, char *args) {
+  memcpy(args, p->args, (size_t)p->n_args * LURN_ARG_STRIDE);
+  lurn_tensor *x = bind_peek_tensor(L, self, 1);
+  int ndim = x != NULL ? lurn_tensor_ndim(x) : 0;
+  if (ndim != (p->is_cell ? 2 : 3) || lurn_tensor_shape(x)[ndim - 1] != p->input) return false;
+  *argument(args, 0) = x;
+  for (int i = 1; i < p->n_args; i++) {
+    if (lua_isnil(L, lua_upvalueindex(FIRST_ARG + i))) continue;
+    lurn_tensor *t = bind_peek_tensor(L, self, lua_upvalueindex(FIRST_ARG + i));
+    if (t == NULL) return false;
+    *argument(args, i) = t;
+  }
+  for (int i = 0; i < p->op->n_outputs - 1 && !lua_isnil(L, 2); i++) {
+    lurn_tensor *t = bind_peek_tensor(L, self, 3 + i);
+    if (t == NULL || !fits(p, t, lurn_tensor_shape(x)[ndim - 2], i == 0 ? p->columns : p->hidden)) return false;
+    *argument(args, p->h0 + i) = t;
+  }
+  return true;
 }
 
 static lurn_status widen(lurn_ctx *ctx, lurn_tensor **t) {
@@ -287,53 +360,125 @@ static lurn_status widen(lurn_ctx *ctx, lurn_tensor **t) {
   return LURN_OK;
 }
 
-/* Fills the shells with outputs from `first` on, or gives all back and raises. */
-static int give_outputs(reading *r, lurn_status status, int first, lurn_tensor **out, lurn_tensor ***shells) {
-  int n = r->op->n_outputs;
-  for (int i = 0; i < n; i++) {
-    if (status == LURN_OK && i >= first) *shells[i] = out[i];
-    else lurn_release(out[i]);
-  }
-  if (status != LURN_OK) return bind_raise(r->L, status);
-  lua_settop(r->L, r->top + n - first);
-  return n - first;
-}
-
-/* As the op, but states have a first dimension of 1, in and out: what a layer alone takes and gives. */
-static int call_layer(lua_State *L) {
-  reading r;
-  lurn_tensor *out[MAX_OUT] = {0}, **shells[MAX_OUT], *states[MAX_OUT] = {0};
-  begin(&r, L, NULL);
-  int n = r.op->n_outputs;
-  lurn_ctx *ctx = r.self->ctx;
-  for (int i = 0; i < n; i++) shells[i] = bind_new_tensor(L, r.self);
-  read_arguments(&r);
+/* As the op, but states have a first dimension of 1, in and out: what a layer takes and gives. */
+static lurn_status run_layer(lurn_ctx *ctx, const prepared *p, char *args, lurn_tensor **out) {
+  lurn_tensor *states[MAX_OUT] = {0};
   lurn_status status = LURN_OK;
+  int n = p->op->n_outputs;
   for (int i = 0; i < n - 1 && status == LURN_OK; i++) {
-    lurn_tensor **slot = state_slot(&r, i);
+    lurn_tensor **slot = argument(args, p->h0 + i);
     if (*slot == NULL) continue;
     status = lurn_select(ctx, *slot, 0, 0, &states[i]);
     *slot = states[i];
   }
-  if (status == LURN_OK) status = lurn_op_call(ctx, r.op, r.args, out);
+  if (status == LURN_OK) status = lurn_op_call(ctx, p->op, args, out);
   for (int i = 0; i < n - 1; i++) lurn_release(states[i]);
   for (int i = 1; i < n && status == LURN_OK; i++) status = widen(ctx, &out[i]);
-  return give_outputs(&r, status, 0, out, shells);
+  return status;
 }
 
 /* As the op over one step: x (N, D) in, the states (N, H) out. */
+static lurn_status run_cell(lurn_ctx *ctx, const lurn_op_info *op, char *args, lurn_tensor **out) {
+  lurn_tensor *x;
+  lurn_status status = lurn_unsqueeze(ctx, *argument(args, 0), 0, &x);
+  if (status != LURN_OK) return status;
+  *argument(args, 0) = x;
+  status = lurn_op_call(ctx, op, args, out);
+  lurn_release(x);
+  return status;
+}
+
+/* Hands the outputs to the shells; those without a shell, and all on failure, are given back. */
+static void give_outputs(int n, lurn_status status, lurn_tensor **out, lurn_tensor ***shells) {
+  for (int i = 0; i < n; i++) {
+    if (status == LURN_OK && shells[i] != NULL) *shells[i] = out[i];
+    else lurn_release(out[i]);
+  }
+}
+
+/* (x, state or nil) -> y, state for a layer, state for a cell.  Nothing comes back, and nothing has changed, when anything is not as
+ * usual or fails: the caller then takes the long way, which says what is wrong. */
+static int call_prepared(lua_State *L) {
+  bind_state *self = bind_self(L);
+  const prepared *p = lua_touserdata(L, lua_upvalueindex(PREPARED));
+  lurn_tensor *out[MAX_OUT] = {0}, **shells[MAX_OUT] = {0};
+  _Alignas(LURN_ARG_STRIDE) char args[MAX_PARAMS * LURN_ARG_STRIDE];
+  lua_settop(L, 2);
+  if (!push_states(L)) return 0;
+  push_results(L, self, p, shells);
+  if (!read_prepared(L, self, p, args)) return 0;
+  lurn_status status = p->is_cell ? run_cell(self->ctx, p->op, args, out) : run_layer(self->ctx, p, args, out);
+  give_outputs(p->op->n_outputs, status, out, shells);
+  if (status != LURN_OK) return 0;
+  return p->is_cell ? 1 : 2;
+}
+
+static bool is_tensor_param(const lurn_param *param) {
+  return param->kind == LURN_PARAM_TENSOR || param->kind == LURN_PARAM_OPTIONAL;
+}
+
+/* The arguments that are no tensors, from the stack index of the first on. */
+static void read_others(reading *r, int first, prepared *p) {
+  memset(r->args, 0, sizeof r->args);
+  for (int i = 0; i < p->n_args; i++) {
+    const lurn_param *param = &r->op->params[i];
+    void *field = r->args + (size_t)i * LURN_ARG_STRIDE;
+    if (is_tensor_param(param)) continue;
+    if (lua_isnoneornil(r->L, first + i)) set_preset(r, param, field);
+    else read_value(r, param, first + i, field);
+  }
+  memcpy(p->args, r->args, sizeof p->args);
+}
+
+/* Pushes the upvalues of a prepared call; `first` is the stack index of the op's first argument. */
+static void push_call(lua_State *L, const bind_state *self, const prepared *p, int at, int class, int first) {
+  lua_pushlightuserdata(L, (void *)(uintptr_t)self);
+  lua_pushvalue(L, at);
+  lua_pushvalue(L, class);
+  lua_pushliteral(L, "h");
+  lua_pushliteral(L, "c");
+  for (int i = 0; i < p->n_args; i++) {
+    if (i > 0 && is_tensor_param(&p->op->params[i])) lua_pushvalue(L, first + i);
+    else lua_pushnil(L);
+  }
+  lua_pushcclosure(L, call_prepared, FIRST_ARG - 1 + p->n_args);
+}
+
+/* prepare(class, input, columns, hidden, w_ih, ...): a call of the op with the arguments after x, as they are now, for states of this
+ * class and for an x, an h and a c whose last sizes are these. */
+static int prepare(lua_State *L, bool is_cell) {
+  enum { CLASS = 1, INPUT, COLUMNS, HIDDEN, X = HIDDEN };
+  reading r;
+  begin(&r, L, NULL);
+  luaL_checktype(L, CLASS, LUA_TTABLE);
+  lua_settop(L, X + r.op->n_params);
+  prepared *p = lua_newuserdatauv(L, sizeof *p, 0);
+  *p = (prepared){.op = r.op, .is_cell = is_cell, .n_args = r.op->n_params - r.op->n_outputs};
+  while (strcmp(r.op->params[p->h0].name, "h0") != 0) p->h0++;
+  p->input = bind_check_integer(L, INPUT, r.name, "input");
+  p->columns = bind_check_integer(L, COLUMNS, r.name, "columns");
+  p->hidden = bind_check_integer(L, HIDDEN, r.name, "hidden");
+  read_others(&r, X, p);
+  push_call(L, r.self, p, lua_gettop(L), CLASS, X);
+  return 1;
+}
+
+static int prepare_layer(lua_State *L) { return prepare(L, false); }
+static int prepare_cell(lua_State *L) { return prepare(L, true); }
+
+/* The long way of a cell: as the op over one step, with its messages. */
 static int call_cell(lua_State *L) {
   reading r;
-  lurn_tensor *out[MAX_OUT] = {0}, **shells[MAX_OUT], *x = NULL;
+  lurn_tensor *out[MAX_OUT] = {0}, **shells[MAX_OUT] = {0};
   begin(&r, L, NULL);
-  for (int i = 1; i < r.op->n_outputs; i++) shells[i] = bind_new_tensor(L, r.self);
+  int n = r.op->n_outputs;
+  for (int i = 1; i < n; i++) shells[i] = bind_new_tensor(L, r.self);
   read_arguments(&r);
-  lurn_tensor **first = (lurn_tensor **)(void *)r.args;
-  lurn_status status = lurn_unsqueeze(r.self->ctx, *first, 0, &x);
-  *first = x;
-  if (status == LURN_OK) status = lurn_op_call(r.self->ctx, r.op, r.args, out);
-  lurn_release(x);
-  return give_outputs(&r, status, 1, out, shells);
+  lurn_status status = run_cell(r.self->ctx, r.op, r.args, out);
+  give_outputs(n, status, out, shells);
+  if (status != LURN_OK) return bind_raise(L, status);
+  lua_settop(L, r.top + n - 1);
+  return n - 1;
 }
 
 /* ---- Special calls ----------------------------------------------------------------------------------------- */
@@ -437,18 +582,12 @@ static void add_op(lua_State *L, bind_state *self, const lurn_op_info *op) {
   lua_pop(L, 1);
 }
 
-/* Adds core.layer_ops or core.cell_ops, {rnn = function, ...}, to core on top of the stack. */
+/* Adds core[field], {rnn = function, lstm = function, gru = function}, to core on top of the stack. */
 static void add_recurrent(lua_State *L, bind_state *self, const char *field, lua_CFunction function) {
   static const char *const names[] = {"rnn", "lstm", "gru"};
   lua_newtable(L);
   for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
-    const lurn_op_info *op = lurn_op_find(names[i]);
-    int h0 = 0;
-    while (strcmp(op->params[h0].name, "h0") != 0) h0++;
-    lua_pushlightuserdata(L, self);
-    lua_pushlightuserdata(L, (void *)(uintptr_t)op);
-    lua_pushinteger(L, h0);
-    lua_pushcclosure(L, function, 3);
+    push_op(L, self, lurn_op_find(names[i]), function);
     lua_setfield(L, -2, names[i]);
   }
   lua_setfield(L, -2, field);
@@ -472,6 +611,7 @@ void bind_open_ops(lua_State *L, bind_state *self) {
   lua_setfield(L, -2, "__unm");
   lua_pop(L, 1);
   bind_functions(L, self, functions);
-  add_recurrent(L, self, "layer_ops", call_layer);
+  add_recurrent(L, self, "prepare_layer", prepare_layer);
+  add_recurrent(L, self, "prepare_cell", prepare_cell);
   add_recurrent(L, self, "cell_ops", call_cell);
 }

@@ -78,6 +78,11 @@ lurn_tensor *bind_test_tensor(lua_State *L, bind_state *self, int index) {
   return s != NULL ? s->tensor : NULL;
 }
 
+lurn_tensor *bind_peek_tensor(lua_State *L, const bind_state *self, int index) {
+  const shell *s = test_shell(L, self, index);
+  return s != NULL ? s->tensor : NULL;
+}
+
 lurn_tensor *bind_check_tensor(lua_State *L, bind_state *self, int index, const char *who, const char *what) {
   lurn_tensor *t = bind_test_tensor(L, self, index);
   if (t == NULL && strcmp(what, "self") == 0)

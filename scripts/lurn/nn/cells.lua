@@ -11,6 +11,8 @@ local parameter = require "lurn.nn.parameter"
 local slots = require "lurn.nn.slots"
 local State = require "lurn.nn.state"
 
+local SLOTS <const> = slots.KEY
+
 local cells = {}
 
 -- ---- What they share ----
@@ -107,16 +109,39 @@ local function read_state(class, own, who, state, N)
   return State.parts(who, state, wanted, has_cell and wanted)
 end
 
----@param x lurn.Tensor (N, input_size)
----@param state? lurn.nn.State|table also {h = ..., c = ...}, each (N, hidden_size); nil means zero
----@return lurn.nn.State
-function Cell:forward(x, state)
+-- Any call: says what is wrong with it, or computes it.
+local function call(self, x, state)
   local class, own = getmetatable(self), slots.values(self)
   local who = class.__name
   local h, c = read_state(class, own, who, state, check_input(self, own, who, x))
   local new_h, new_c = self:_step(x, h, c)
   if own.zoneout == 0 then return State.new(new_h, new_c) end
   return State.new(noise.zone_out(self, h, c, new_h, new_c))
+end
+
+---What calls may try first, as the fields are now: `core.prepare_cell` of the cell's op. Only kinds that are one fused
+---op have it.
+---@type (fun(self: lurn.nn.Cell, own: table): fun(x: any, state: any): lurn.nn.State?)?
+Cell._prepare = nil
+
+local function prepare(self)
+  local class, own = getmetatable(self), slots.values(self)
+  return own.zoneout == 0 and class._prepare and class._prepare(self, own) or false
+end
+
+---@param x lurn.Tensor (N, input_size)
+---@param state? lurn.nn.State|table also {h = ..., c = ...}, each (N, hidden_size); nil means zero
+---@return lurn.nn.State
+function Cell:forward(x, state)
+  local own = self[SLOTS]
+  local prepared = own.prepared
+  if prepared then
+    local after = prepared(x, state)
+    if after ~= nil then return after end
+  end
+  local after = call(self, x, state)
+  if prepared == nil then own.prepared = prepare(self) end
+  return after
 end
 
 function Cell:extra_repr()
@@ -141,6 +166,11 @@ end
 function RNNCell:_step(x, h)
   local own = slots.values(self)
   return core.cell_ops.rnn(x, own.weight_ih, own.weight_hh, own.bias_ih, own.bias_hh, h, nil, own.nonlinearity)
+end
+
+function RNNCell:_prepare(own)
+  return core.prepare_cell.rnn(State, own.input_size, own.hidden_size, own.hidden_size, own.weight_ih, own.weight_hh,
+    own.bias_ih, own.bias_hh, nil, nil, own.nonlinearity)
 end
 
 -- ---- LSTMCell ----
@@ -186,6 +216,12 @@ function LSTMCell:_step(x, h, c)
     own.weight_cf, own.weight_co, own.coupled)
 end
 
+function LSTMCell:_prepare(own)
+  return core.prepare_cell.lstm(State, own.input_size, own.hidden_size, own.hidden_size, own.weight_ih, own.weight_hh,
+    own.bias_ih, own.bias_hh, nil, nil, nil, nil, own.weight_ci, own.weight_cf,
+    own.weight_co, own.coupled)
+end
+
 -- ---- GRUCell ----
 
 ---One step of nn.GRU. Options: `bias` (true).
@@ -203,6 +239,11 @@ end
 function GRUCell:_step(x, h)
   local own = slots.values(self)
   return core.cell_ops.gru(x, own.weight_ih, own.weight_hh, own.bias_ih, own.bias_hh, h)
+end
+
+function GRUCell:_prepare(own)
+  return core.prepare_cell.gru(State, own.input_size, own.hidden_size, own.hidden_size, own.weight_ih, own.weight_hh,
+    own.bias_ih, own.bias_hh)
 end
 
 cells.Cell, cells.RNNCell, cells.LSTMCell, cells.GRUCell = Cell, RNNCell, LSTMCell, GRUCell

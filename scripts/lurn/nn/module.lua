@@ -30,12 +30,15 @@ Module.__index = slots.read
 Module.__newindex = slots.assign
 Module.__pairs = slots.pairs
 
-local plain = class.plain
+local getmetatable = getmetatable
+local plain, SLOTS <const> = class.plain, slots.KEY
 
 -- Messages look on the stack for the path to a layer, also when the modules around it made tail calls. So this is none:
 -- no call is where a variable waits to be closed.
 function Module:__call(...)
-  local forward <const>, _ <close> = self.forward, nil
+  local own = self[SLOTS]
+  local forward, _ <close> = own.values.forward, nil
+  if forward == nil then forward = getmetatable(self).forward end
   return (plain[forward] or forward)(self, ...)
 end
 

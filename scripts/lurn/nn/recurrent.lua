@@ -17,6 +17,8 @@ local slots = require "lurn.nn.slots"
 local State = require "lurn.nn.state"
 local VariationalDropout = require "lurn.nn.variational_dropout"
 
+local SLOTS <const> = slots.KEY
+
 ---@class lurn.nn.RecurrentOptions
 ---@field num_layers? integer (1)
 ---@field bias? boolean (true)
@@ -246,11 +248,10 @@ local function read_state(class, own, who, state, rows, N)
   return State.parts(who, state, { rows, N, columns }, has_cell and { rows, N, hidden })
 end
 
----The same as `_run` for a layer of one direction that is not stacked, where h and c are (1, N, H), given and returned.
----Only kinds that are one fused op have it.
----@type (fun(self: lurn.nn.Recurrent, w: table, x: lurn.Tensor, h: lurn.Tensor?, c: lurn.Tensor?): lurn.Tensor,
----lurn.Tensor, lurn.Tensor?)?
-Recurrent._run_alone = nil
+---For a layer of one direction that is not stacked: `core.prepare_layer` of its op. Only kinds that are one fused op
+---have it.
+---@type (fun(self: lurn.nn.Recurrent, w: table): fun(x: any, state: any): lurn.Tensor?, lurn.nn.State?)?
+Recurrent._prepare = nil
 
 -- One layer in one direction; `call` holds what is the same for all and collects the states.
 local function run_row(self, call, x, layer, direction)
@@ -290,6 +291,31 @@ local function run_layers(self, own, call, x)
   return x, stacked(call.h_n), self.has_cell and stacked(call.c_n) or nil
 end
 
+-- Any call: says what is wrong with it, or computes it.
+local function call(self, x, state, given)
+  local class, own = getmetatable(self), slots.values(self)
+  local who = class.__name
+  local lengths, recordings, segments = read_options(who, given)
+  local rows, N = own.num_layers * own._directions, check_input(self, own, who, x)
+  local h, c = read_state(class, own, who, state, rows, N)
+  if own.batch_first then x = core.transpose(x, 1, 2) end
+  x, h, c = run_layers(self, own, {
+    run = checkpoint.runner(segments, own.checkpoint),
+    directions = own._directions, lengths = lengths, record = recordings,
+    h = h, c = c, h_n = {}, c_n = {},
+  }, x)
+  if own.batch_first then x = core.transpose(x, 1, 2) end
+  return x, State.new(h, c)
+end
+
+-- What calls without options may try first, as the fields are now; false where there is nothing of the kind.
+local function prepare(self)
+  local class, own = getmetatable(self), slots.values(self)
+  local alone = own.num_layers * own._directions == 1 and not own.batch_first and not own.checkpoint
+  if not alone or noise.is_on(own) or not class._prepare then return false end
+  return class._prepare(self, weights_of(self, 1))
+end
+
 ---`local y, state = layer(x, state, options)`; state and options may be left out, and state may be nil with options
 ---following.
 ---@param x lurn.Tensor (T, N, input_size), or (N, T, input_size) with batch_first
@@ -299,24 +325,15 @@ end
 ---@return lurn.nn.State state after the last step: .h and, for LSTM, .c, (num_layers * directions, N, hidden_size);
 ---with a projection y and .h have proj_size instead of hidden_size
 function Recurrent:forward(x, state, given)
-  local class, own = getmetatable(self), slots.values(self)
-  local who = class.__name
-  local lengths, recordings, segments = read_options(who, given)
-  local rows, N = own.num_layers * own._directions, check_input(self, own, who, x)
-  local h, c = read_state(class, own, who, state, rows, N)
-  local alone = rows == 1 and given == nil and not own.checkpoint and not noise.is_on(own) and class._run_alone
-  if own.batch_first then x = core.transpose(x, 1, 2) end
-  if alone then
-    x, h, c = alone(self, weights_of(self, 1), x, h, c)
-  else
-    x, h, c = run_layers(self, own, {
-      run = checkpoint.runner(segments, own.checkpoint),
-      directions = own._directions, lengths = lengths, record = recordings,
-      h = h, c = c, h_n = {}, c_n = {},
-    }, x)
+  local own = self[SLOTS]
+  local prepared = own.prepared
+  if prepared and given == nil then
+    local y, after = prepared(x, state)
+    if y ~= nil then return y, after end
   end
-  if own.batch_first then x = core.transpose(x, 1, 2) end
-  return x, State.new(h, c)
+  local y, after = call(self, x, state, given)
+  if prepared == nil then own.prepared = prepare(self) end
+  return y, after
 end
 
 -- ---- Printing ----

@@ -3,6 +3,7 @@
 local core = require "lurn.core"
 local gates = require "lurn.nn.gates"
 local Recurrent = require "lurn.nn.recurrent"
+local State = require "lurn.nn.state"
 local walk = require "lurn.nn.walk"
 
 local rnn = {}
@@ -34,8 +35,9 @@ function RNN:_run(w, x, h, _, lengths, reverse, record)
   return core.rnn(x, w.w_ih, w.w_hh, w.b_ih, w.b_hh, h, lengths, self.nonlinearity, reverse, record)
 end
 
-function RNN:_run_alone(w, x, h)
-  return core.layer_ops.rnn(x, w.w_ih, w.w_hh, w.b_ih, w.b_hh, h, nil, self.nonlinearity)
+function RNN:_prepare(w)
+  return core.prepare_layer.rnn(State, self.input_size, self._columns, self.hidden_size, w.w_ih, w.w_hh, w.b_ih, w.b_hh,
+    nil, nil, self.nonlinearity)
 end
 
 -- ---- LSTM ----
@@ -114,9 +116,9 @@ function LSTM:_run(w, x, h, c, lengths, reverse, record)
     reverse, record)
 end
 
-function LSTM:_run_alone(w, x, h, c)
-  return core.layer_ops.lstm(x, w.w_ih, w.w_hh, w.b_ih, w.b_hh, h, c, nil, w.w_hr, w.w_ci, w.w_cf, w.w_co,
-    self.coupled)
+function LSTM:_prepare(w)
+  return core.prepare_layer.lstm(State, self.input_size, self._columns, self.hidden_size, w.w_ih, w.w_hh, w.b_ih,
+    w.b_hh, nil, nil, nil, w.w_hr, w.w_ci, w.w_cf, w.w_co, self.coupled)
 end
 
 -- ---- GRU ----
@@ -143,7 +145,9 @@ function GRU:_run(w, x, h, _, lengths, reverse, record)
   return core.gru(x, w.w_ih, w.w_hh, w.b_ih, w.b_hh, h, lengths, reverse, record)
 end
 
-function GRU:_run_alone(w, x, h) return core.layer_ops.gru(x, w.w_ih, w.w_hh, w.b_ih, w.b_hh, h) end
+function GRU:_prepare(w)
+  return core.prepare_layer.gru(State, self.input_size, self._columns, self.hidden_size, w.w_ih, w.w_hh, w.b_ih, w.b_hh)
+end
 
 -- From single ops: with recurrent dropout the mask is for the products only, not for what z keeps of h.
 function GRU:_stepper(w, x)

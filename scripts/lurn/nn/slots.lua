@@ -17,9 +17,14 @@ local getmetatable, rawget, type = getmetatable, rawget, type
 ---@field order string[] names of the registered ones as they came; a registered name may be without a value
 ---@field transient table<string, boolean> buffers that stay out of the state dict
 ---@field derived table? what was made of registered fields; forgotten when one is assigned
+---@field prepared function|false|nil what a module made of any of its fields to be called faster; forgotten when one is
+---assigned
 
 -- The one raw key of an instance.
-local SLOTS = {}
+local SLOTS <const> = {}
+
+---The same, for the few places that every call of a module passes: `instance[slots.KEY]` is `slots.of(instance)`.
+slots.KEY = SLOTS
 
 ---A new instance, without a metatable yet.
 ---@return table
@@ -53,7 +58,7 @@ end
 local changes = 0
 
 local function note_change(own)
-  own.derived = nil
+  own.derived, own.prepared = nil, nil
   changes = changes + 1
 end
 
@@ -186,7 +191,7 @@ function slots.assign(instance, name, value)
   elseif own.kinds[name] then
     assign_registered(instance, own, name, value)
   else
-    own.values[name] = value
+    own.values[name], own.prepared = value, nil
   end
 end
 

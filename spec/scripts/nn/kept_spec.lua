@@ -167,6 +167,112 @@ describe("one layer and direction", function()
   end)
 end)
 
+-- From their second call on, layers and cells have a short way.
+describe("what a layer or cell is called with is seen in the second call too:", function()
+  local x = randn(5, 2, 3)
+
+  local function called(layer)
+    layer(x)
+    return layer
+  end
+
+  it("fields assigned in between", function()
+    local layer = called(nn.LSTM(3, 4))
+    local expected = layer(x)
+    layer.batch_first = true
+    same(expected:transpose(1, 2), (layer(x:transpose(1, 2))))
+    layer.batch_first, layer.zoneout = false, 1
+    layer:eval()
+    same(lurn.zeros(5, 2, 4), (layer(x)))
+    layer.zoneout, layer.recurrent_dropout = 0, 1
+    same(expected, (layer(x)))
+    layer:train()
+    assert.is_false(lurn.equal(expected, (layer(x))))
+    local cell = nn.GRUCell(3, 4)
+    local state = cell(x[1])
+    cell.zoneout = 1
+    same(lurn.zeros(2, 4), cell:eval()(x[1]).h)
+    cell.zoneout = 0
+    same(state.h, cell(x[1]).h)
+  end)
+
+  it("a nonlinearity, and gates that are coupled", function()
+    local layer = called(nn.RNN(3, 4))
+    layer.nonlinearity = "relu"
+    assert.is_true(layer(x):min():item() >= 0)
+    local coupled = called(nn.LSTM(3, 4, { coupled = true, peephole = true, proj_size = 2 }))
+    local y, state = coupled(x)
+    assert.same({ 5, 2, 2 }, { table.unpack(y.shape) })
+    assert.same({ 1, 2, 2 }, { table.unpack(state.h.shape) })
+    assert.same({ 1, 2, 4 }, { table.unpack(state.c.shape) })
+    local first, middle = coupled(x[{ { 1, 3 } }])
+    same(y, lurn.cat({ first, (coupled(x[{ { 4, 5 } }], middle)) }, 1))
+  end)
+
+  it("methods of a class derived from it, and of the class itself", function()
+    local Doubled = nn.GRU:extend "Doubled"
+    function Doubled:forward(...)
+      local y, state = nn.GRU.forward(self, ...)
+      return y * 2, state
+    end
+    local layer = called(Doubled(3, 4))
+    same(nn.GRU.forward(layer, x) * 2, (layer(x)))
+    function Doubled:forward(...) return nn.GRU.forward(self, ...), "another" end
+    assert.equal("another", select(2, layer(x)))
+    layer.forward = function() return "its own" end
+    assert.equal("its own", layer(x))
+  end)
+
+  it("states of every kind", function()
+    local lstm, gru = called(nn.LSTM(3, 4)), called(nn.GRU(3, 4))
+    local _, state = lstm(x)
+    local expected = lstm(x, state)
+    same(expected, (lstm(x, { h = state.h, c = state.c })))
+    same(expected, (lstm(x, setmetatable({}, { __index = state }))))
+    same((gru(x, { h = state.h })), (gru(x, state))) -- c is none of its business
+    same((lstm(x)), (lstm(x, nil, {})))
+    raises("state.c is nil", lstm, x, select(2, gru(x)))
+    raises("the state is 5", lstm, x, 5)
+  end)
+
+  it("what is wrong with it", function()
+    local layer, cell = called(nn.LSTM(3, 4)), nn.LSTMCell(3, 4)
+    local _, state = layer(x)
+    cell(x[1])
+    raises("LSTM: input is 5; expected a tensor", layer, 5)
+    raises("LSTM: input has 4 features; expected 3", layer, randn(5, 2, 4))
+    raises("LSTM: input is float64; expected float32 like the weights", layer, x:to "float64")
+    raises("LSTM: state.h has shape (1, 2, 4); expected (1, 7, 4)", layer, randn(5, 7, 3), state)
+    raises("lstm: h0 is float64", layer, x, { h = state.h:to "float64", c = state.c })
+    local _, double = nn.LSTM(3, 4):to "float64"(x:to "float64")
+    raises("lstm: h0 is float64", layer, x, double)
+    raises("LSTMCell: input has shape (5, 2, 3); expected (N, 3)", cell, x)
+    raises("LSTMCell: state.h has shape (1, 2, 4); expected (2, 4)", cell, x[1], state)
+    layer.weight_hh_l0:free()
+    raises("this tensor was freed", layer, x)
+  end)
+
+  it("whether gradients are recorded", function()
+    local layer = called(nn.LSTM(3, 4))
+    local y, state = layer(x)
+    assert.is_true(y.requires_grad and state.h.requires_grad and state.c.requires_grad)
+    y, state = lurn.no_grad(function() return layer(x, state) end)
+    assert.is_false(y.requires_grad or state.h.requires_grad or state.c.requires_grad)
+  end)
+
+  it("a scope, which frees all but what leaves it", function()
+    local layer = called(nn.LSTM(3, 4))
+    local inner
+    local kept = lurn.scope(function()
+      local y, state = layer(x)
+      inner = y
+      return state
+    end)
+    assert.is_true(lurn.is_freed(inner))
+    same(select(2, layer(x)).h, kept.h)
+  end)
+end)
+
 describe("the checks that scripts make", function()
   local x = randn(2, 3)
 
