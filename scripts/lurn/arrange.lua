@@ -21,13 +21,14 @@ end
 function methods:unflatten(dim, sizes)
   dim = dim_of(self, dim, "unflatten")
   if type(sizes) ~= "table" then core.raise("unflatten: sizes: expected a list, got " .. type(sizes)) end
-  local known, unknown, all = 1, nil, {}
+  local known, unknown, unclear, all = 1, nil, false, {}
   for i, n in ipairs(sizes) do
     check_whole(n, "unflatten", "sizes")
+    unclear = unclear or n < -1 or n == -1 and unknown ~= nil
     if n == -1 then unknown = i else known = known * n end
   end
   local length = self.shape[dim]
-  if unknown and (known <= 0 or length % known ~= 0) or not unknown and known ~= length then
+  if unclear or unknown and (known == 0 or length % known ~= 0) or not unknown and known ~= length then
     core.raise(("unflatten: dimension %d of size %d does not split into {%s}"):format(dim, length,
       table.concat(sizes, ", ")))
   end
@@ -41,8 +42,11 @@ function methods:unflatten(dim, sizes)
   return self:reshape(all)
 end
 
-local function list_of_dims(self, dims)
-  if type(dims) ~= "table" then dims = { dims } end
+local function list_of_dims(self, dims, what)
+  if type(dims) ~= "table" then
+    check_whole(dims, "movedim", what)
+    dims = { dims }
+  end
   local list, seen = {}, {}
   for i, dim in ipairs(dims) do
     list[i] = dim_of(self, dim, "movedim")
@@ -58,8 +62,8 @@ end
 ---@return lurn.Tensor
 function methods:movedim(from, to)
   check_tensor(self, "movedim", "self")
-  local sources, moved = list_of_dims(self, from)
-  local targets = list_of_dims(self, to)
+  local sources, moved = list_of_dims(self, from, "from")
+  local targets = list_of_dims(self, to, "to")
   if #sources ~= #targets then
     core.raise(("movedim: %d dimensions to move to %d places"):format(#sources, #targets))
   end
@@ -258,11 +262,15 @@ function methods:median(dim, ...)
   return median(self, dim, ...)
 end
 
---- x moved by `shift` places along dim, or by several along as many dimensions: x:roll({1, -1}, {1, 2}).
+--- x moved by `shift` places along dim, or by several along as many dimensions: x:roll({1, -1}, {1, 2}); without dim,
+--- all elements in turn.
 ---@param shift integer|integer[]
----@param dim integer|integer[]
+---@param dim integer|integer[]|nil
 ---@return lurn.Tensor
 function methods:roll(shift, dim, ...)
+  if dim == nil and math.type(shift) == "integer" and core.is_tensor(self) then
+    return roll(self:reshape(-1), shift, 1):reshape(self.shape)
+  end
   if type(shift) ~= "table" or #shift == 0 then return roll(self, shift, dim, ...) end
   check_tensor(self, "roll", "self")
   if type(dim) ~= "table" or #dim ~= #shift then
@@ -317,6 +325,9 @@ function core.cosine_similarity(a, b, options)
   local dim = dim_of(x, options.dim, "cosine_similarity")
   local function squares(t) return (t * t + x:detach() * 0):sum(dim) end
   local eps = options.eps or 1e-8
+  if type(eps) ~= "number" then
+    core.raise(("cosine_similarity: eps: expected a number, got %s"):format(type(eps)))
+  end
   return x:sum(dim) / (squares(a) * squares(b)):clamp(eps * eps):sqrt()
 end
 methods.cosine_similarity = core.cosine_similarity

@@ -22,6 +22,9 @@ describe("shapes", function()
     assert.equal("unflatten: dimension 3 of size 4 does not split into {3, -1}",
       message(lurn.unflatten, cube(), 3, { 3, -1 }))
     assert.equal("unflatten: dimension 3 of size 4 does not split into {2}", message(lurn.unflatten, cube(), 3, { 2 }))
+    for _, sizes in ipairs { { -1, -1 }, { -2, -2 }, { 0, -1 } } do
+      assert.matches("^unflatten: dimension 3 of size 4 does not split into {", message(lurn.unflatten, cube(), 3, sizes))
+    end
     assert.equal("unflatten: dimension 4 of a tensor with 3", message(lurn.unflatten, cube(), 4, { 2 }))
   end)
 
@@ -31,6 +34,7 @@ describe("shapes", function()
     assert.same({ 4, 3, 2 }, cube():movedim({ 1, 3 }, { 3, 1 }).shape)
     assert.is_true(cube():movedim(1, 3):equal(cube():permute(2, 3, 1)))
     assert.equal("movedim: dimension 1 is named twice", message(lurn.movedim, cube(), { 1, 1 }, { 1, 2 }))
+    assert.equal("movedim: to: expected a whole number, got nil", message(lurn.movedim, cube(), 1))
     assert.equal("movedim: 1 dimensions to move to 2 places", message(lurn.movedim, cube(), 1, { 1, 2 }))
   end)
 
@@ -110,6 +114,9 @@ describe("short forms", function()
     assert.same({ { 6, 4, 5 }, { 3, 1, 2 } }, x:roll({ 1, 1 }, { 1, 2 }):totable())
     assert.same({ 2, 3 }, lurn.bucketize(lurn.tensor { 2, 3 }, lurn.tensor { 1, 2 }):totable())
     assert.same({ 3, 3 }, lurn.bucketize(lurn.tensor { 2, 3 }, lurn.tensor { 1, 2 }, { right = true }):totable())
+    assert.same({ { 6, 1, 2 }, { 3, 4, 5 } }, x:roll(1):totable())
+    assert.equal("cosine_similarity: eps: expected a number, got string",
+      message(lurn.cosine_similarity, x, x, { eps = "x" }))
     assert.equal("roll: 2 shifts; expected a list of as many dimensions", message(lurn.roll, x, { 1, 1 }, 1))
   end)
 
@@ -117,7 +124,9 @@ describe("short forms", function()
     local F = lurn.nn.functional
     assert.same({ { 0, 1, 2, 3 }, { 0, 4, 5, 6 } }, F.pad(grid(), { 1, 0 }):totable())
     assert.same({ 5, 6 }, F.pad(grid(), { 1, 2, 3, 0 }, { value = 7 }).shape)
-    assert.equal("pad: expected a list of pairs for at most 2 dimensions", message(F.pad, grid(), { 1 }))
+    assert.equal("pad: sizes is a list of 1; expected a list of pairs for at most 2 dimensions",
+      message(F.pad, grid(), { 1 }))
+    assert.equal("pad: sizes is nil; expected a list of pairs for at most 2 dimensions", message(F.pad, grid()))
     assert.same({ { 1, 0 }, { 0, 1 } }, F.one_hot(lurn.arange(2), 2):totable())
   end)
 end)
