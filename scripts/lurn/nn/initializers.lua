@@ -12,6 +12,12 @@ local function in_place(name, t, fill)
   return t
 end
 
+-- A number that was given, or the preset.
+local function number_or(preset, name, what, value)
+  if value == nil then return preset end
+  return check.number("nn.init." .. name, what, value)
+end
+
 local function two_dims(name, t)
   check.tensor("nn.init." .. name, "the argument", t)
   if #t.shape ~= 2 then
@@ -27,7 +33,8 @@ end
 ---@param high? number (1)
 ---@return lurn.Tensor t
 function init.uniform_(t, low, high)
-  return in_place("uniform_", t, function() t:uniform_(low or 0, high or 1) end)
+  low, high = number_or(0, "uniform_", "low", low), number_or(1, "uniform_", "high", high)
+  return in_place("uniform_", t, function() t:uniform_(low, high) end)
 end
 
 ---Normal.
@@ -36,7 +43,8 @@ end
 ---@param std? number (1)
 ---@return lurn.Tensor t
 function init.normal_(t, mean, std)
-  return in_place("normal_", t, function() t:normal_(mean or 0, std or 1) end)
+  mean, std = number_or(0, "normal_", "mean", mean), number_or(1, "normal_", "std", std)
+  return in_place("normal_", t, function() t:normal_(mean, std) end)
 end
 
 -- Proposals for standard normal numbers of a..b, and which of them to take, as functions of a tensor to fill. Where
@@ -63,7 +71,8 @@ end
 ---@param high? number (2)
 ---@return lurn.Tensor t
 function init.trunc_normal_(t, mean, std, low, high)
-  mean, std, low, high = mean or 0, std or 1, low or -2, high or 2
+  mean, std = number_or(0, "trunc_normal_", "mean", mean), number_or(1, "trunc_normal_", "std", std)
+  low, high = number_or(-2, "trunc_normal_", "low", low), number_or(2, "trunc_normal_", "high", high)
   if not (std > 0 and low < high) then
     core.raise(("nn.init.trunc_normal_: std is %.14g, from %.14g to %.14g; expected std above 0 and low below high")
       :format(std, low, high))
@@ -93,9 +102,10 @@ function init.sparse_(t, sparsity, std)
   if type(sparsity) ~= "number" or not (sparsity >= 0 and sparsity <= 1) then
     core.raise(("nn.init.sparse_: sparsity is %s; expected a number from 0 to 1"):format(check.describe(sparsity)))
   end
+  std = number_or(0.01, "sparse_", "std", std)
   local rows, columns = t.shape[1], t.shape[2]
   return in_place("sparse_", t, function()
-    t:normal_(0, std or 0.01)
+    t:normal_(0, std)
     for column = 1, rows > 0 and columns or 0 do
       local order = core.randperm(rows):totable()
       for i = 1, math.ceil(sparsity * rows) do t:set(0, order[i], column) end
@@ -153,7 +163,9 @@ local gains = { linear = 1, sigmoid = 1, tanh = 5 / 3, relu = math.sqrt(2), selu
 ---@param slope? number (0.01) of leaky_relu
 ---@return number
 function init.calculate_gain(nonlinearity, slope)
-  if nonlinearity == "leaky_relu" then return math.sqrt(2 / (1 + (slope or 0.01) ^ 2)) end
+  if nonlinearity == "leaky_relu" then
+    return math.sqrt(2 / (1 + number_or(0.01, "calculate_gain", "slope", slope) ^ 2))
+  end
   local gain = gains[nonlinearity]
   if not gain then
     core.raise(("nn.init.calculate_gain: nonlinearity is %s; expected one of linear, sigmoid, tanh, relu, selu, "
@@ -164,7 +176,7 @@ end
 
 local function xavier_std(name, t, gain)
   local fan_in, fan_out = fans(name, t)
-  return (gain or 1) * math.sqrt(2 / (fan_in + fan_out))
+  return number_or(1, name, "gain", gain) * math.sqrt(2 / (fan_in + fan_out))
 end
 
 ---Uniform on +-gain sqrt(6 / (fan_in + fan_out)).
@@ -245,12 +257,13 @@ end
 ---@return lurn.Tensor t
 function init.orthogonal_(t, gain)
   local columns = fans("orthogonal_", t)
+  gain = number_or(1, "orthogonal_", "gain", gain)
   local rows = t.shape[1]
   if rows == 0 or columns == 0 then return t end
   return in_place("orthogonal_", t, function()
     local q = orthonormal_rows(math.min(rows, columns), math.max(rows, columns))
     if rows > columns then q = q:transpose(1, 2) end
-    t:copy_((q * (gain or 1)):reshape(table.unpack(t.shape)))
+    t:copy_((q * gain):reshape(table.unpack(t.shape)))
   end)
 end
 
