@@ -40,20 +40,24 @@ local schema = {
   { name = "bias", kind = "flag", default = true },
 }
 
--- Zeros before and after.
-local function padding_of(self, padding)
-  if padding == "valid" then return 0, 0 end
-  if padding == "same" then
-    if self.stride ~= 1 then core.raise 'nn.Conv1d: padding = "same" needs stride = 1' end
-    local total = self.dilation * (self.kernel_size - 1)
-    return total // 2, total - total // 2
-  end
+-- The option, 1.0 as 1.
+local function read_padding(padding)
+  if padding == "valid" or padding == "same" then return padding end
   local whole = type(padding) == "number" and math.tointeger(padding)
   if not whole or whole < 0 then
     core.raise(('nn.Conv1d: padding is %s; expected an integer of at least 0, "same" or "valid"'):format(
       type(padding) == "string" and ('"%s"'):format(padding) or check.describe(padding)))
   end
-  return whole, whole
+  return whole
+end
+
+-- Zeros before and after.
+local function sides(self)
+  if self.padding == "valid" then return 0, 0 end
+  if self.padding ~= "same" then return self.padding, self.padding end
+  if self.stride ~= 1 then core.raise 'nn.Conv1d: padding = "same" needs stride = 1' end
+  local total = self.dilation * (self.kernel_size - 1)
+  return total // 2, total - total // 2
 end
 
 ---@param in_channels integer
@@ -66,8 +70,9 @@ function Conv1d:init(in_channels, out_channels, kernel_size, given)
   self.out_channels = check.count(who, "out_channels", out_channels)
   self.kernel_size = check.count(who, "kernel_size", kernel_size)
   local chosen = options.read(who, given, schema)
-  self.stride, self.dilation, self.groups, self.padding = chosen.stride, chosen.dilation, chosen.groups, chosen.padding
-  self._before, self._after = padding_of(self, chosen.padding)
+  self.stride, self.dilation, self.groups = chosen.stride, chosen.dilation, chosen.groups
+  self.padding = read_padding(chosen.padding)
+  self._before, self._after = sides(self)
   if self.in_channels % self.groups ~= 0 or self.out_channels % self.groups ~= 0 then
     core.raise(("%s: %d groups do not divide %d and %d channels"):format(who, self.groups, self.in_channels,
       self.out_channels))

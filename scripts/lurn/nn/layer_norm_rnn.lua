@@ -94,11 +94,7 @@ local function layer_class(name, stepper, parts)
 
   function class:_stepper(w, x) return stepper(w, x, self.eps) end
 
-  function class:_run(w, x, h, c, lengths, reverse, record)
-    if x.shape[1] > 0 then return noise.by_steps(self, w, x, h, c, lengths, reverse, record) end
-    local none = zeros(x, self.hidden_size)
-    return core.zeros(0, x.shape[2], self.hidden_size, { dtype = x.dtype }), h or none, self.has_cell and (c or none)
-  end
+  class._run = noise.by_steps
 
   function class:init(input_size, hidden_size, given)
     local chosen = Recurrent.init(self, input_size, hidden_size, given)
@@ -166,6 +162,7 @@ local function cell_class(name, stepper, parts)
   function class:reset_parameters() reset(self) end
 
   function class:_step(x, h, c)
+    noise.check_state(getmetatable(self).__name, x, h, c)
     local w = { w_ih = self.weight_ih, w_hh = self.weight_hh, b_ih = self.bias_ih, b_hh = self.bias_hh }
     for _, part in ipairs(parts) do w[part] = self[part] end
     return stepper(w, core.unsqueeze(x, 1), self.eps)(1, h, c)

@@ -127,6 +127,25 @@ end
 ---@param x lurn.Tensor (T, N, D)
 function noise.check_lengths(who, lengths, x) lengths_of.checked(who, lengths, x.shape[1], x.shape[2]) end
 
+---Raises unless a state has the dtype of the input.
+---@param who string
+---@param x lurn.Tensor
+---@param h lurn.Tensor?
+---@param c lurn.Tensor?
+function noise.check_state(who, x, h, c)
+  local misfit = h and h.dtype ~= x.dtype and "h" or c and c.dtype ~= x.dtype and "c"
+  if not misfit then return end
+  core.raise(("%s: state.%s is %s; expected %s like the input"):format(who, misfit, (misfit == "h" and h or c).dtype,
+    x.dtype))
+end
+
+-- What a sequence without steps gives.
+local function without_steps(layer, w, x, h, c)
+  local like, batch, columns = { dtype = x.dtype }, x.shape[2], w.w_hh.shape[2]
+  c = layer.has_cell and (c or core.zeros(batch, layer.hidden_size, like)) or nil
+  return core.zeros(0, batch, columns, like), h or core.zeros(batch, columns, like), c
+end
+
 ---One layer in one direction, step by step, with what noise it has. A layer may have a method `_stepper(w, x)` that
 ---gives `step(t, h, c, mask)`: h and c after step t, of which the products see h times mask.
 ---@param layer lurn.nn.Recurrent
@@ -140,10 +159,10 @@ function noise.by_steps(layer, w, x, h, c, lengths, reverse, record, mask)
     core.raise(who .. ": a layer that goes step by step, for its zoneout, recurrent_dropout or layer normalization, "
       .. "cannot be recorded")
   end
-  if lengths then
-    noise.check_lengths(who, lengths, x)
-    x = walk.without_padding(x, lengths)
-  end
+  noise.check_state(who, x, h, c)
+  if lengths then noise.check_lengths(who, lengths, x) end
+  if x.shape[1] == 0 then return without_steps(layer, w, x, h, c) end
+  x = walk.without_padding(x, lengths)
   local step = (layer._stepper or op_stepper)(layer, w, x)
   mask = mask or noise.mask(layer, w, x)
   return run_steps(function(t, old_h, old_c)
@@ -157,7 +176,7 @@ end
 ---@return lurn.Tensor h_n
 ---@return lurn.Tensor? c_n
 function noise.run(layer, w, x, h, c, lengths, reverse, record, mask)
-  local run = noise.is_on(slots.values(layer)) and x.shape[1] > 0 and noise.by_steps or layer._run
+  local run = noise.is_on(slots.values(layer)) and noise.by_steps or layer._run
   return run(layer, w, x, h, c, lengths, reverse, record, mask)
 end
 

@@ -68,12 +68,13 @@ local function stepper(self, who, x, batch)
 end
 
 -- What a sequence without steps gives.
-local function nothing(who, state)
+local function nothing(self, who, state)
   local h = walk.output(state)
   if not core.is_tensor(h) then
     core.raise(who .. ": there is no step and no state; expected at least one of them")
   end
-  return core.zeros(0, table.unpack(h.shape)):to(h.dtype), state
+  local y = core.zeros(0, table.unpack(h.shape)):to(h.dtype)
+  return self.batch_first and y:transpose(1, 2) or y, state
 end
 
 ---@param x lurn.Tensor (T, N, ...), or (N, T, ...) with batch_first: the cell gets (N, ...)
@@ -92,7 +93,7 @@ function Unroll:forward(x, state, given)
   local steps, batch = x.shape[1], x.shape[2]
   local lengths = lengths_of.read(who, options.read(who, given, call_schema).lengths)
   if lengths then lengths_of.checked(who, lengths, steps, batch) end
-  if steps == 0 then return nothing(who, state) end
+  if steps == 0 then return nothing(self, who, state) end
   local step = stepper(self, who, walk.without_padding(x, lengths), batch)
   local outputs, last = walk.run(step, steps, state, lengths, self.reverse)
   local y = walk.stack(outputs, steps)

@@ -63,6 +63,7 @@ describe("nn.Conv1d", function()
     assert.equal("Conv1d(6, 8, kernel_size=5, groups=2)", tostring(m))
     assert.equal("Conv1d(6, 8, kernel_size=5, padding=same, bias=false)",
       tostring(nn.Conv1d(6, 8, 5, { padding = "same", bias = false })))
+    assert.equal("Conv1d(6, 8, kernel_size=5, padding=2)", tostring(nn.Conv1d(6, 8, 5, { padding = 2.0 })))
   end)
 
   it("checks what it gets", function()

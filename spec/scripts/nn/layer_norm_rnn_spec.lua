@@ -190,6 +190,8 @@ describe("nn.LayerNormLSTMCell and nn.LayerNormGRUCell", function()
     assert.is_nil(cell(lurn.randn(2, 3)).c)
     fails("LayerNormGRUCell: input has shape (3); expected (N, 3)", cell, lurn.zeros(3))
     fails("LayerNormGRUCell: input has 4 features; expected 3", cell, lurn.zeros(2, 4))
+    fails("LayerNormGRUCell: state.h is float64; expected float32 like the input", cell, lurn.zeros(2, 3),
+      { h = lurn.zeros(2, 4):to "float64" })
     fails('nn.LayerNormGRUCell: there is no option "forget_bias"', nn.LayerNormGRUCell, 3, 4, { forget_bias = 1 })
     fails("nn.LayerNormGRUCell: eps is -1; expected a positive number", nn.LayerNormGRUCell, 3, 4, { eps = -1 })
   end)

@@ -177,5 +177,20 @@ describe("options of noise", function()
       lurn.zeros(2, 1, 3), nil, { record = {} })
     fails("LSTM: lengths[1] is 3, expected 0..2", nn.LSTM(3, 4, { zoneout = 0.5 }), lurn.zeros(2, 1, 3), nil,
       { lengths = { 3 } })
+    local c = lurn.zeros(1, 1, 4)
+    fails("LSTM: state.c is float64; expected float32 like the input", nn.LSTM(3, 4, { zoneout = 0.5 }),
+      lurn.zeros(2, 1, 3), { h = c, c = c:to "float64" })
+  end)
+
+  it("bear no steps, and check their arguments all the same", function()
+    for _, layer in ipairs { nn.LSTM(3, 4, { zoneout = 0.5, proj_size = 2 }), nn.LayerNormLSTM(3, 4) } do
+      local none, name = lurn.zeros(0, 2, 3), getmetatable(layer).__name
+      local y, state = layer(none, nil, { lengths = { 0, 0 } })
+      assert.same({ 0, 2, layer.proj_size or 4 }, { table.unpack(y.shape) })
+      assert.same({ 1, 2, layer.proj_size or 4 }, { table.unpack(state.h.shape) })
+      assert.same({ 1, 2, 4 }, { table.unpack(state.c.shape) })
+      fails(name .. ": lengths[2] is 1, expected 0..0", layer, none, nil, { lengths = { 0, 1 } })
+      fails(name .. ": a layer that goes step by step", layer, none, nil, { record = {} })
+    end
   end)
 end)

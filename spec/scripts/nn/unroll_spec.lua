@@ -147,6 +147,14 @@ describe("nn.Unroll of a cell of one's own", function()
     end
   end)
 
+  it("gives no steps for none, batch first too", function()
+    local cell, start = nn.GRUCell(3, 4), nn.State(lurn.randn(5, 4))
+    local y, state = nn.Unroll(cell, { batch_first = true })(lurn.zeros(5, 0, 3), start)
+    assert.same({ 5, 0, 4 }, { table.unpack(y.shape) })
+    assert.equal(0, helper.distance(start.h, state.h))
+    assert.same({ 0, 5, 4 }, { table.unpack(nn.Unroll(cell)(lurn.zeros(0, 5, 3), start).shape) })
+  end)
+
   it("prints, walks and saves as any module", function()
     local m = nn.Unroll(nn.GRUCell(3, 4), { reverse = true })
     assert.equal("Unroll(\n  reverse=true\n  (cell): GRUCell(3, 4)\n)", tostring(m))
