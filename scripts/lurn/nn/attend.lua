@@ -27,6 +27,21 @@ function attend.either(a, b)
   return a or b
 end
 
+---Scores with a float mask added, and what is blocked: also where the mask is -inf, so that a query for which it is
+----inf throughout gets weights of 0 and not NaN.
+---@param scores lurn.Tensor (..., L, S)
+---@param mask lurn.Tensor float, broadcast to scores
+---@param blocked lurn.Tensor?
+---@return lurn.Tensor scores
+---@return lurn.Tensor? blocked
+function attend.add_mask(scores, mask, blocked)
+  local never = core.eq(mask, -math.huge)
+  if core.any(never):item() then
+    mask, blocked = core.masked_fill(mask, never, 0), attend.either(blocked, never)
+  end
+  return scores + mask, blocked
+end
+
 ---What a query must not see when it sees the keys up to its own position, counted from the first of both.
 ---@param queries integer
 ---@param keys integer
@@ -34,6 +49,15 @@ end
 function attend.causal(queries, keys)
   local columns, rows = core.arange(1, keys, { dtype = "int64" }), core.arange(1, queries, { dtype = "int64" })
   return core.gt(core.unsqueeze(columns, 1), core.unsqueeze(rows, 2))
+end
+
+---Raises unless a mask is bool, or of the dtype that it is added to.
+---@param who string
+---@param mask lurn.Tensor
+---@param query lurn.Tensor
+function attend.check_mask_dtype(who, mask, query)
+  if mask.dtype == "bool" or (mask.dtype == query.dtype and check.is_float(mask)) then return end
+  core.raise(("%s: attn_mask is %s; expected bool, or %s like the query"):format(who, mask.dtype, query.dtype))
 end
 
 ---Raises unless a mask is bool and of this shape.

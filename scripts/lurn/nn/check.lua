@@ -61,6 +61,18 @@ function check.count(who, what, value)
   return whole
 end
 
+---An id from 1 to n, given so or counted from the end; raises for anything else.
+---@param who string
+---@param what string
+---@param id integer
+---@param n integer
+---@return integer
+function check.id(who, what, id, n)
+  local counted = id < 0 and n + 1 + id or id
+  if counted >= 1 and counted <= n then return counted end
+  core.raise(("%s: %s is %d; expected an id from 1 to %d"):format(who, what, id, n))
+end
+
 ---A number; raises for anything else.
 ---@param who string
 ---@param what string

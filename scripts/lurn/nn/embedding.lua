@@ -22,22 +22,14 @@ local Embedding = Module:extend "Embedding"
 
 local schema = { { name = "padding_idx", kind = "integer" } }
 
-local function padding_row(index, n)
-  if index == nil then return nil end
-  local row = index < 0 and n + 1 + index or index
-  if row < 1 or row > n then
-    core.raise(("nn.Embedding: padding_idx is %d; expected an id from 1 to %d"):format(index, n))
-  end
-  return row
-end
-
 ---@param num_embeddings integer
 ---@param embedding_dim integer
 ---@param given? {padding_idx: integer}
 function Embedding:init(num_embeddings, embedding_dim, given)
   self.num_embeddings = check.count("nn.Embedding", "num_embeddings", num_embeddings)
   self.embedding_dim = check.count("nn.Embedding", "embedding_dim", embedding_dim)
-  self.padding_idx = padding_row(options.read("nn.Embedding", given, schema).padding_idx, self.num_embeddings)
+  local padding = options.read("nn.Embedding", given, schema).padding_idx
+  self.padding_idx = padding and check.id("nn.Embedding", "padding_idx", padding, self.num_embeddings)
   self.weight = parameter.new(core.empty(self.num_embeddings, self.embedding_dim))
   self:reset_parameters()
 end

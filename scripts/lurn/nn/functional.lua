@@ -68,9 +68,10 @@ functional.ctc_loss = core.ctc_loss
 ---@return lurn.Tensor
 function functional.pad(x, sizes, given)
   local value = options.read("pad", given, { { name = "value", kind = "number", default = 0 } }).value
-  if not core.is_tensor(x) then core.raise "pad: x: expected a tensor" end
+  check.tensor("pad", "x", x)
   if type(sizes) ~= "table" or #sizes % 2 ~= 0 or #sizes > 2 * x.ndim then
-    core.raise(("pad: expected a list of pairs for at most %d dimensions"):format(x.ndim))
+    core.raise(("pad: sizes is %s; expected a list of pairs for at most %d dimensions"):format(
+      type(sizes) == "table" and ("a list of %d"):format(#sizes) or check.describe(sizes), x.ndim))
   end
   for i = 1, #sizes, 2 do
     if sizes[i] ~= 0 or sizes[i + 1] ~= 0 then x = core.pad(x, -(i + 1) // 2, sizes[i], sizes[i + 1], value) end
@@ -94,6 +95,9 @@ end
 ---@return lurn.Tensor
 function functional.softmin(x, dim)
   check.tensor("softmin", "x", x)
+  if math.type(dim) ~= "integer" then
+    core.raise(("softmin: dim is %s; expected a dimension"):format(check.describe(dim)))
+  end
   return core.softmax(-x, dim)
 end
 
@@ -111,9 +115,43 @@ function functional.normalize(x, given)
   return x / core.clamp(core.norm(x, { p = chosen.p, dim = chosen.dim, keepdim = true }), chosen.eps)
 end
 
+local sdpa_schema = {
+  { name = "attn_mask", kind = "tensor" },
+  { name = "dropout_p", kind = "probability", default = 0 },
+  { name = "is_causal", kind = "flag", default = false },
+  { name = "scale", kind = "number" },
+}
+
+local function check_sdpa(who, query, key, value)
+  for i, t in ipairs { query, key, value } do
+    local name = ({ "query", "key", "value" })[i]
+    if t.ndim < 2 then
+      core.raise(("%s: %s has shape %s; expected at least 2 dimensions"):format(who, name, check.shape_text(t.shape)))
+    end
+    if not check.is_float(t) then
+      core.raise(("%s: %s is %s; expected float32 or float64"):format(who, name, t.dtype))
+    end
+  end
+  if query:size(-1) ~= key:size(-1) or key:size(-2) ~= value:size(-2) then
+    core.raise(("%s: query %s, key %s and value %s; expected (..., L, d), (..., S, d) and (..., S, v)"):format(who,
+      check.shape_text(query.shape), check.shape_text(key.shape), check.shape_text(value.shape)))
+  end
+end
+
+local function check_broadcast(who, mask, scores)
+  local fits = mask.ndim <= scores.ndim
+  for i = 1, fits and mask.ndim or 0 do
+    local n = mask.shape[mask.ndim + 1 - i]
+    fits = fits and (n == 1 or n == scores.shape[scores.ndim + 1 - i])
+  end
+  if fits then return end
+  core.raise(("%s: attn_mask has shape %s; expected one that broadcasts to %s"):format(who,
+    check.shape_text(mask.shape), check.shape_text(scores.shape)))
+end
+
 ---`softmax(q k^T / sqrt(d)) v` over the last two dimensions. Options: `attn_mask`, bool, true for what may get weight,
 ---or float, added to the scores; `dropout_p` (0), which always applies; `is_causal` (false): query t sees the keys up
----to t; `scale` (1 / sqrt(d)).
+---to t; `scale` (1 / sqrt(d)). Where nothing may get weight, the result is 0.
 ---@param query lurn.Tensor (..., L, d)
 ---@param key lurn.Tensor (..., S, d)
 ---@param value lurn.Tensor (..., S, v)
@@ -121,23 +159,24 @@ end
 ---@return lurn.Tensor # (..., L, v)
 function functional.scaled_dot_product_attention(query, key, value, given)
   local who = "scaled_dot_product_attention"
-  local tensors = { query, key, value }
-  for i, name in ipairs { "query", "key", "value" } do check.tensor(who, name, tensors[i]) end
-  local chosen = options.read(who, given, {
-    { name = "attn_mask", kind = "tensor" },
-    { name = "dropout_p", kind = "probability", default = 0 },
-    { name = "is_causal", kind = "flag", default = false },
-    { name = "scale", kind = "number" },
-  })
-  local scores = core.matmul(query * (chosen.scale or 1 / math.sqrt(query.shape[query.ndim])), key:transpose(-2, -1))
+  check.tensor(who, "query", query)
+  check.tensor(who, "key", key)
+  check.tensor(who, "value", value)
+  check_sdpa(who, query, key, value)
+  local chosen = options.read(who, given, sdpa_schema)
+  local scores = core.matmul(query * (chosen.scale or 1 / math.sqrt(query:size(-1))), key:transpose(-2, -1))
   local mask, blocked = chosen.attn_mask, nil
-  if mask and mask.dtype == "bool" then
-    blocked = core.logical_not(mask)
-  elseif mask then
-    scores = scores + mask
+  if mask then
+    attend.check_mask_dtype(who, mask, query)
+    check_broadcast(who, mask, scores)
+    if mask.dtype == "bool" then
+      blocked = core.logical_not(mask)
+    else
+      scores, blocked = attend.add_mask(scores, mask)
+    end
   end
   if chosen.is_causal then
-    blocked = attend.either(blocked, attend.causal(scores.shape[scores.ndim - 1], scores.shape[scores.ndim]))
+    blocked = attend.either(blocked, attend.causal(scores:size(-2), scores:size(-1)))
   end
   local weights = attend.weights(scores, blocked)
   if chosen.dropout_p > 0 then weights = core.dropout(weights, chosen.dropout_p, true) end
@@ -149,12 +188,13 @@ end
 ---The rows of weight that ids name: ids (...), weight (classes, features), result (..., features).
 ---@param ids lurn.Tensor integers 1..classes
 ---@param weight lurn.Tensor
----@param given? {padding_idx: integer} an id whose row gets no gradient
+---@param given? {padding_idx: integer} an id (negative: from the end) whose row gets no gradient
 ---@return lurn.Tensor
 function functional.embedding(ids, weight, given)
   if given == nil then return core.embedding(ids, weight) end
   local padding = options.read("embedding", given, { { name = "padding_idx", kind = "integer" } }).padding_idx
   local y = core.embedding(ids, weight)
+  padding = padding and check.id("embedding", "padding_idx", padding, weight.shape[1])
   if not (padding and y.requires_grad) then return y end
   return core.where(core.unsqueeze(core.eq(ids, padding), -1), y:detach(), y)
 end

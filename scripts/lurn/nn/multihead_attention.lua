@@ -173,13 +173,7 @@ local function masks(self, who, chosen, batch, queries, keys)
   if chosen.causal then blocked = attend.either(blocked, causal_mask(who, queries, keys)) end
   if chosen.attn_mask then
     local mask = shaped_mask(self, who, chosen.attn_mask, batch, queries, keys)
-    if mask.dtype == "bool" then
-      blocked = attend.either(blocked, mask)
-    elseif check.is_float(mask) then
-      added = mask
-    else
-      core.raise(("%s: attn_mask is %s; expected bool or float"):format(who, mask.dtype))
-    end
+    if mask.dtype == "bool" then blocked = attend.either(blocked, mask) else added = mask end
   end
   return blocked, added
 end
@@ -205,10 +199,12 @@ function MultiheadAttention:forward(query, key, value, given)
     value = same_value and key or value:transpose(1, 2)
   end
   local queries, batch, keys = query.shape[1], query.shape[2], key.shape[1]
+  if chosen.attn_mask then attend.check_mask_dtype(who, chosen.attn_mask, query) end
   local blocked, added = masks(self, who, chosen, batch, queries, keys)
   local q, k, v = projected(self, query, key, value)
   local scores = core.matmul(q / math.sqrt(self.embed_dim // self.num_heads), k:transpose(3, 4))
-  local weights = attend.weights(added and scores + added or scores, blocked)
+  if added then scores, blocked = attend.add_mask(scores, added, blocked) end
+  local weights = attend.weights(scores, blocked)
   if self.training and self.dropout > 0 then weights = core.dropout(weights, self.dropout, true) end
   local y = core.matmul(weights, v):permute(3, 1, 2, 4):reshape(queries, batch, self.embed_dim)
   y = self.out_proj(y)

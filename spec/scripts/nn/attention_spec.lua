@@ -188,6 +188,23 @@ describe("nn.MultiheadAttention", function()
     assert.equal(0, distance(y, (attn(x, x, x, { attn_mask = mask }))))
   end)
 
+  it("leaves nothing where a float mask is -inf throughout", function()
+    local m = nn.MultiheadAttention(8, 2):to "float64"
+    local q = randn(5, 3, 8)
+    local blocked = lurn.zeros(5, 5):to "bool"
+    blocked[2] = true
+    blocked:set(true, 3, 4)
+    local added = lurn.zeros(5, 5, { dtype = "float64" }):masked_fill(blocked, -math.huge)
+    local y, weights = m(q, q, q, { attn_mask = added, lengths = { 5, 2, 0 } })
+    local z, others = m(q, q, q, { attn_mask = blocked, lengths = { 5, 2, 0 } })
+    assert.equal(0, distance(y, z) + distance(weights, others))
+    assert.equal(0, weights:select(2, 2):abs():sum():item())
+    y:sum():backward()
+    assert.is_true(m.in_proj_weight.grad:isfinite():all():item())
+    assert(lurn.gradcheck(function(a, mask) return (m(a, a, a, { attn_mask = mask }) * 2):sin():sum() end,
+      { leaf(q), leaf(randn(5, 5)) }))
+  end)
+
   it("gives weights of each head, or none", function()
     local _, all = attn(x, x, x, { average_attn_weights = false })
     local _, mean = attn(x)
@@ -220,8 +237,10 @@ describe("nn.MultiheadAttention", function()
       { causal = true })
     fails("MultiheadAttention: attn_mask has shape (4, 5); expected (5, 5) or (6, 5, 5)", attn, x, x, x,
       { attn_mask = randn(4, 5) })
-    fails("MultiheadAttention: attn_mask is int64; expected bool or float", attn, x, x, x,
-      { attn_mask = lurn.zeros(5, 5):to "int64" })
+    for _, dtype in ipairs { "int64", x.dtype == "float64" and "float32" or "float64" } do
+      fails(("MultiheadAttention: attn_mask is %s; expected bool, or %s like the query"):format(dtype, x.dtype), attn,
+        x, x, x, { attn_mask = lurn.zeros(5, 5, { dtype = dtype }) })
+    end
     fails("MultiheadAttention: key_padding_mask has shape (5, 3); expected (3, 5)", attn, x, x, x,
       { key_padding_mask = lurn.zeros(5, 3):to "bool" })
   end)
