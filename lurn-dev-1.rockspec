@@ -15,8 +15,6 @@ supported_platforms = { "linux" }
 dependencies = {
   "lua ~> 5.4",
   "argparse",
-  "dkjson",
-  "luafilesystem",
 }
 external_dependencies = {
   OPENBLAS = { library = "openblas" },

@@ -12,8 +12,8 @@ describe() {
     packages='gcc make pkg-config libc6-dev lua5.4 liblua5.4-dev libopenblas-dev' ;;
   edit) why='for line editing in the interactive program'
     packages='libedit-dev' ;;
-  scripts) why='for command lines, JSON and directories in the Lua scripts'
-    packages='lua-argparse lua-dkjson lua-filesystem' ;;
+  scripts) why='for command lines in the Lua scripts'
+    packages='lua-argparse' ;;
   test) why='to run the specs'
     packages='lua-busted' ;;
   demo) why='a text to learn from'
