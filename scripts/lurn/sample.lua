@@ -6,6 +6,7 @@
 -- The model is a module or a function f(ids (T, N), state) -> logits (T, N, C), state.
 
 local core = require "lurn.core"
+local evaluating = require "lurn.evaluating"
 local guard = require "lurn.guard"
 
 -- ---- Options ----
@@ -13,9 +14,11 @@ local guard = require "lurn.guard"
 local function whole(v, least) return math.type(v) == "integer" and v >= least end
 local function is_number(v) return type(v) == "number" and v == v end
 
+local function is_callable(v) return type(v) == "function" or (getmetatable(v) or {}).__call ~= nil end
+
 -- What each option may be, as a test and in words.
 local checks = {
-  model = { function(v) return v ~= nil end, "a model" },
+  model = { is_callable, "a module or a function" },
   prompt = { function(v) return type(v) == "table" or core.is_tensor(v) end, "ids: a tensor or a list" },
   length = { function(v) return whole(v, 0) end, "a whole number from 0" },
   temperature = { function(v) return is_number(v) and v >= 0 end, "a number from 0" },
@@ -76,14 +79,6 @@ end
 
 -- ---- What holds while sampling ----
 
--- Evaluation mode until the returned value is closed.
-local function evaluating(model)
-  if type(model) ~= "table" or not model.training or not model.eval then return guard.new() end
-  local pending = guard.new(function() model:train() end)
-  model:eval()
-  return pending
-end
-
 -- Random numbers from this seed until the returned value is closed; then the former stream goes on.
 local function seeded(seed)
   if not seed then return guard.new() end
@@ -103,9 +98,7 @@ local function run(who, model, ids, state)
     core.raise(("%s: the model returned %s for ids of shape %s; expected logits (T, N, C)"):format(who,
       core.is_tensor(logits) and "shape " .. tostring(logits.shape) or type(logits), tostring(ids.shape)))
   end
-  logits = logits:select(1, -1)
-  if logits:isnan():sum():item() > 0 then core.raise(who .. ": the model's logits are nan") end
-  return logits, after
+  return logits:select(1, -1), after
 end
 
 -- What to add to logits (N, C) so that some ids are never drawn, or nil.
@@ -120,6 +113,30 @@ local function exclusion(who, exclude, logits)
     bias:set(-math.huge, id)
   end
   return bias
+end
+
+-- Raises unless each row of logits (N, C) has a token to draw.
+local function check_logits(who, logits)
+  for _, top in ipairs(logits:amax(2):totable()) do
+    if top ~= top or top == math.huge then
+      core.raise(("%s: the model's logits are %s"):format(who, top ~= top and "nan" or "inf"))
+    elseif top == -math.huge then
+      core.raise(who .. ": there is no token to take: all are excluded, or their logits -inf")
+    end
+  end
+end
+
+-- A function from the ids (T, N) and the state before them to logits (N, C), where what is excluded has -inf, and the
+-- state after them.
+local function stepper(who, o)
+  local bias
+  return function(ids, state)
+    local logits, after = run(who, o.model, ids, state)
+    bias = bias or exclusion(who, o.exclude, logits)
+    if bias then logits = logits + bias end
+    check_logits(who, logits)
+    return logits, after
+  end
 end
 
 -- How many of the values, which fall, make up the share p of all; nil when these do not.
@@ -184,13 +201,12 @@ end
 
 local function continue(o)
   local ids, single = check_prompt("sample", o.prompt)
-  local state, drawn, bias = o.state, {}, nil
+  local state, drawn, next_logits = o.state, {}, stepper("sample", o)
   local n = ids.shape[2]
   for step = 1, o.length do
     local logits
-    logits, state = run("sample", o.model, ids, state)
-    bias = bias or exclusion("sample", o.exclude, logits)
-    drawn[step] = draw(bias and logits + bias or logits, o)
+    logits, state = next_logits(ids, state)
+    drawn[step] = draw(logits, o)
     ids = drawn[step]:view(1, n)
     if not tell(o.on_token, drawn[step], single, step) then break end
     if o.stop and single and drawn[step]:item() == o.stop then break end
@@ -261,13 +277,12 @@ local function search(o)
   if ids.shape[2] ~= 1 then
     core.raise(("beam: prompt has shape %s; expected one sequence, (T)"):format(tostring(ids.shape)))
   end
-  local width, state, bias = o.width or 4, o.state, nil
+  local width, state, next_logits = o.width or 4, o.state, stepper("beam", o)
   local live, finished = { { score = 0 } }, {}
   for _ = 1, o.length do
     local logits, rows
-    logits, state = run("beam", o.model, ids, state)
-    bias = bias or exclusion("beam", o.exclude, logits)
-    live, rows = extend(live, bias and logits + bias or logits, width, o.stop, finished)
+    logits, state = next_logits(ids, state)
+    live, rows = extend(live, logits, width, o.stop, finished)
     if is_decided(live, finished, width) then break end
     state = select_rows(state, core.tensor(rows, { dtype = "int64" }))
     local last = {}
@@ -325,9 +340,11 @@ end
 ---the prompt is (T, N); returning false ends it
 ---@field stop? integer id that ends it (when the prompt is (T)); it is part of the result
 ---@field state? any the model's state before the prompt
----@field beam? integer search with this width instead, see lurn.BeamOptions
+---@field beam? integer search with this width instead, see lurn.BeamOptions; what is said of drawing does not matter
+---then
 
----Draws a continuation of the prompt. A module is in evaluation mode meanwhile, and nothing is recorded for backward.
+---Draws a continuation of the prompt. A module is in evaluation mode meanwhile, with all below it, and nothing is
+---recorded for backward.
 ---@param options lurn.SampleOptions
 ---@return lurn.Tensor ids (length) int64 without the prompt; (length, N) when the prompt is (T, N)
 ---@return any state before the last of these ids: to go on, give it back with that id as the prompt. With `beam`: all

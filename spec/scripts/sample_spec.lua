@@ -200,6 +200,23 @@ describe("lurn.sample", function()
     end)
   end
 
+  it("evaluates all modules, and leaves each in the mode it had", function()
+    local Spy = lurn.nn.Module:extend "Spy"
+    function Spy:init() self.inner = lurn.nn.Dropout() end
+    function Spy:forward(x)
+      assert(not self.training and not self.inner.training)
+      return lurn.zeros(x.shape[1], x.shape[2], 3)
+    end
+    for _, search in ipairs { sample, sample.beam } do
+      for _, modes in ipairs { { true, true }, { true, false }, { false, true }, { false, false } } do
+        local model = Spy()
+        model.training, model.inner.training = modes[1], modes[2]
+        search { model = model, prompt = { 1 }, length = 1 }
+        assert.same(modes, { model.training, model.inner.training })
+      end
+    end
+  end)
+
   it("puts everything back when an error ends its coroutine", function()
     local model = lurn.nn.Module:extend "Failing"()
     local doomed = coroutine.create(function() sample { model = model, prompt = { 1 }, length = 1, seed = 3 } end)
@@ -236,6 +253,19 @@ describe("lurn.sample", function()
       assert.equal("sample: the model's logits are nan",
         failure(sample, { model = model, prompt = { 1 }, length = 1, temperature = temperature }))
     end
+    local function infinite(x) return lurn.full({ x.shape[1], x.shape[2], 3 }, math.huge) end
+    assert.equal("sample: the model's logits are inf", failure(sample, { model = infinite, prompt = { 1 }, length = 1 }))
+  end)
+
+  it("says so when there is nothing to draw", function()
+    local model, text = constant(0.5, 0.5), ": there is no token to take: all are excluded, or their logits -inf"
+    local options = { model = model, prompt = { 1 }, length = 1, exclude = { 1, 2 } }
+    assert.equal("sample" .. text, failure(sample, options))
+    assert.equal("beam" .. text, failure(sample.beam, options))
+    options.temperature = 0
+    assert.equal("sample" .. text, failure(sample, options))
+    assert.equal("sample: model is 5; expected a module or a function",
+      failure(sample, { model = 5, prompt = { 1 }, length = 1 }))
   end)
 end)
 

@@ -6,6 +6,8 @@ local F = require "lurn.nn.functional"
 local nn_utils = require "lurn.nn.utils"
 local checkpoint = require "lurn.train.checkpoint"
 local clock = require "lurn.train.clock"
+local evaluating = require "lurn.evaluating"
+local guard = require "lurn.guard"
 local find_nonfinite = require "lurn.train.nonfinite"
 local is_interrupt = require "lurn.train.interrupt"
 local is_out_of_memory = require "lurn.train.out_of_memory"
@@ -256,15 +258,14 @@ end
 local function measure(model, stream, o)
   local sum, count, state, logits = 0.0, 0, nil, nil
   local n = math.max(1, math.min(o.batch_size, (#stream - 1) // o.seq_length))
-  model:eval()
-  core.no_grad(function()
+  local mode <close> = evaluating(model)
+  guard.call(mode, core.no_grad, function()
     for x, y in stream:batches { seq_len = o.seq_length, batch_size = n, partial = true } do
       logits, state = model(x, state)
       sum = sum + F.cross_entropy(logits, y):item() * y:numel()
       count = count + y:numel()
     end
   end)
-  model:train()
   return sum / count
 end
 
