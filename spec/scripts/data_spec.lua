@@ -157,7 +157,15 @@ describe("a vocabulary", function()
       failure(Vocab.build, "a", { level = "char" }))
     assert.equal('vocab: min_count has no meaning at level "bytes"',
       failure(Vocab.build, "a", { level = "bytes", min_count = 2 }))
-    assert.equal("encode: expected a string, got a nil", failure(Vocab.build("a").encode, Vocab.build "a"))
+    local vocab = Vocab.build "a"
+    assert.equal("encode: expected a string, got a nil", failure(vocab.encode, vocab))
+    assert.equal("encode: called without its vocab; write vocab:encode(...), with a colon", failure(vocab.encode, "a"))
+    assert.equal("vocab: expected a string, got a number", failure(Vocab.build, 5))
+    assert.equal('vocab: there is no option "levle"; the options are level, min_count',
+      failure(Vocab.build, "a", { levle = "bytes" }))
+    assert.equal("vocab: expected a table of options, got a string", failure(Vocab.build, "a", "bytes"))
+    assert.equal("Vocab.parse: expected a string, got a nil", failure(Vocab.parse))
+    assert.equal("decode: there is no token 1.5; ids are 1 to 1", failure(vocab.decode, vocab, { 1.5 }))
   end)
 end)
 
@@ -251,6 +259,11 @@ describe("lurn.data.text", function()
   it("raises for wrong options", function()
     assert.equal("data.text: expected one of path, paths and text", failure(data.text, {}))
     assert.equal("data.text: expected one of path, paths and text", failure(data.text, { path = "a", text = "b" }))
+    assert.equal("data.text: path is a table; expected a string", failure(data.text, { path = { "a" } }))
+    assert.equal("data.text: text is a number; expected a string", failure(data.text, { text = 5 }))
+    assert.equal("data.text: paths is a string; expected a list of strings", failure(data.text, { paths = "a" }))
+    assert.equal("data.text: paths[2] is a number; expected a string", failure(data.text, { paths = { "a", 2 } }))
+    assert.equal("data.text: vocab is a string; expected a vocabulary", failure(data.text, { text = "a", vocab = "b" }))
     assert.matches('^data.text: there is no option "file"; the options are path, paths, text, level, split, vocab, min',
       failure(data.text, { file = "a" }))
     assert.equal("data.text: the shares of split add up to 1.5, more than 1",
@@ -319,6 +332,10 @@ describe("a stream's batches", function()
       failure(stream.batches, stream, { seq_len = 0, batch_size = 1 }))
     assert.equal("batches: batch_size is nil; expected a whole number from 1",
       failure(stream.batches, stream, { seq_len = 1 }))
+    assert.equal("ids: x to 3 is not within the " .. #stream .. " tokens of " .. stream.name,
+      failure(stream.ids, stream, "x", 3))
+    assert.equal("batches: called without its stream; write stream:batches(...), with a colon",
+      failure(stream.batches, { seq_len = 1, batch_size = 1 }))
     assert.matches('^batches: there is no option "batch"', failure(stream.batches, stream, { batch = 1 }))
     assert.equal("ids: 1 to 99 is not within the 23 tokens of train", failure(stream.ids, stream, 1, 99))
   end)

@@ -2,6 +2,7 @@
 
 local core = require "lurn.core"
 local ids = require "lurn.data.ids"
+local methods = require "lurn.methods"
 
 ---@class lurn.Stream
 ---@field name string "train", "valid" or "test"
@@ -26,7 +27,8 @@ local function check(options)
   if type(options) ~= "table" then core.raise "batches: expected a table with seq_len and batch_size" end
   for name in pairs(options) do
     if not KNOWN[name] then
-      core.raise(('batches: there is no option "%s"; the options are seq_len, batch_size, first, partial'):format(name))
+      core.raise(('batches: there is no option "%s"; the options are seq_len, batch_size, first, partial'):format(
+        tostring(name)))
     end
   end
   for _, name in ipairs { "seq_len", "batch_size", "first" } do
@@ -96,13 +98,17 @@ end
 ---@return lurn.Tensor ids (last - first + 1) int64
 function Stream:ids(first, last)
   first, last = first or 1, last or self.count
-  if first < 1 or last > self.count or first > last then
-    core.raise(("ids: %s to %s is not within the %d tokens of %s"):format(first, last, self.count, self.name))
+  local whole = math.type(first) == "integer" and math.type(last) == "integer"
+  if not whole or first < 1 or last > self.count or first > last then
+    core.raise(("ids: %s to %s is not within the %d tokens of %s"):format(tostring(first), tostring(last), self.count,
+      self.name))
   end
   local views = {}
   for k, plane in ipairs(self.planes) do views[k] = plane:narrow(1, first, last - first + 1) end
   return ids.widen(views)
 end
+
+methods.guard(Stream, "stream", function(value) return getmetatable(value) == Stream end)
 
 ---@param name string
 ---@param planes lurn.Tensor[] of the whole corpus

@@ -2,6 +2,7 @@
 
 local core = require "lurn.core"
 local ids = require "lurn.data.ids"
+local methods = require "lurn.methods"
 local stream = require "lurn.data.stream"
 local tokens = require "lurn.data.tokens"
 local Vocab = require "lurn.data.vocab"
@@ -33,6 +34,8 @@ function Corpus:encode(text) return self.vocab:encode(text) end
 ---@return string
 function Corpus:decode(list) return self.vocab:decode(list) end
 
+methods.guard(Corpus, "corpus", function(value) return getmetatable(value) == Corpus end)
+
 -- ---- Options ----
 
 ---@class lurn.TextOptions
@@ -63,6 +66,14 @@ local function check_split(split)
   if sum > 1 + 1e-9 then fail("the shares of split add up to %g, more than 1", sum) end
 end
 
+local function check_paths(paths)
+  if paths == nil then return end
+  if type(paths) ~= "table" then fail("paths is a %s; expected a list of strings", type(paths)) end
+  for i, path in ipairs(paths) do
+    if type(path) ~= "string" then fail("paths[%d] is a %s; expected a string", i, type(path)) end
+  end
+end
+
 local function check(options)
   if type(options) ~= "table" then fail("expected a table of options, got a %s", type(options)) end
   for name in pairs(options) do
@@ -72,7 +83,13 @@ local function check(options)
   end
   local sources = (options.path and 1 or 0) + (options.paths and 1 or 0) + (options.text and 1 or 0)
   if sources ~= 1 then fail "expected one of path, paths and text" end
+  for _, name in ipairs { "path", "text" } do
+    local value = options[name]
+    if value ~= nil and type(value) ~= "string" then fail("%s is a %s; expected a string", name, type(value)) end
+  end
+  check_paths(options.paths)
   local vocab = options.vocab
+  if vocab ~= nil and getmetatable(vocab) ~= Vocab then fail("vocab is a %s; expected a vocabulary", type(vocab)) end
   if vocab and options.level and options.level ~= vocab.level then
     fail('level is "%s", but the vocabulary\'s is "%s"', options.level, vocab.level)
   end

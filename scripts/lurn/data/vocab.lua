@@ -3,6 +3,7 @@
 local core = require "lurn.core"
 local ids = require "lurn.data.ids"
 local json = require "lurn.data.json"
+local methods = require "lurn.methods"
 local tokens = require "lurn.data.tokens"
 
 ---@class lurn.Vocab
@@ -23,6 +24,20 @@ local function new(level, list, unk)
   local by_token = {}
   for id, token in ipairs(list) do by_token[token] = id end
   return setmetatable({ level = level, size = #list, tokens = list, ids = by_token, unk = unk }, Vocab)
+end
+
+local function check_text(who, text)
+  if type(text) == "string" then return end
+  core.raise(("%s: expected a string, got a %s"):format(who, type(text)))
+end
+
+local function check_options(options)
+  if type(options) ~= "table" then core.raise("vocab: expected a table of options, got a " .. type(options)) end
+  for name in pairs(options) do
+    if name ~= "level" and name ~= "min_count" then
+      core.raise(('vocab: there is no option "%s"; the options are level, min_count'):format(tostring(name)))
+    end
+  end
 end
 
 local function sorted_tokens(text, level, min_count)
@@ -48,7 +63,9 @@ end
 ---@return lurn.Vocab? # nil and a message when the text is empty, or not sound for the level
 ---@return string? message
 function Vocab.build(text, options)
-  options = options or {}
+  check_text("vocab", text)
+  options = options == nil and {} or options
+  check_options(options)
   local level = options.level or "utf8"
   if not tokens.has_level(level) then
     core.raise(('vocab: there is no level %q; expected "bytes", "utf8" or "word"'):format(tostring(level)))
@@ -111,6 +128,7 @@ end
 ---@return string? bytes
 ---@return string? message
 function Vocab:pack(text)
+  check_text("encode", text)
   local ok, message = tokens.check(text, self.level)
   if not ok then return nil, message end
   local missing = {}
@@ -125,7 +143,6 @@ end
 ---tokens that are not in the vocabulary and the vocabulary has no `unk`
 ---@return string? message
 function Vocab:encode(text)
-  if type(text) ~= "string" then core.raise("encode: expected a string, got a " .. type(text)) end
   local bytes, message = self:pack(text)
   if not bytes then return nil, message end
   if bytes == "" then return core.zeros(0, { dtype = "int64" }) end
@@ -141,7 +158,8 @@ function Vocab:decode(list)
   if type(list) ~= "table" then core.raise("decode: expected ids, got a " .. type(list)) end
   local parts = {}
   for i, id in ipairs(list) do
-    parts[i] = self.tokens[id] or core.raise(("decode: there is no token %s; ids are 1 to %d"):format(id, self.size))
+    parts[i] = self.tokens[id] or core.raise(("decode: there is no token %s; ids are 1 to %d"):format(tostring(id),
+      self.size))
   end
   return table.concat(parts)
 end
@@ -175,6 +193,7 @@ end
 ---@return lurn.Vocab? # nil and a message when the text is no vocabulary
 ---@return string? message
 function Vocab.parse(text)
+  check_text("Vocab.parse", text)
   local data, message = json.decode(text)
   if data == nil then return nil, "vocabulary: " .. message end
   if type(data) ~= "table" or not tokens.has_level(data.level) or type(data.tokens) ~= "table" or
@@ -192,5 +211,7 @@ function Vocab.parse(text)
   end
   return new(data.level, list, data.unk)
 end
+
+methods.guard(Vocab, "vocab", function(value) return getmetatable(value) == Vocab end, { build = true, parse = true })
 
 return Vocab

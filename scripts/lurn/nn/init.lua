@@ -5,7 +5,9 @@ local attention = require "lurn.nn.attention"
 local cells = require "lurn.nn.cells"
 local layer_norm_rnn = require "lurn.nn.layer_norm_rnn"
 local losses = require "lurn.nn.losses"
+local methods = require "lurn.methods"
 local rnn = require "lurn.nn.rnn"
+local slots = require "lurn.nn.slots"
 local state = require "lurn.nn.state"
 
 local nn = {
@@ -51,5 +53,17 @@ nn.State = state.new
 
 for name, class in pairs(activations) do nn[name] = class end
 for name, class in pairs(losses) do nn[name] = class end
+
+-- Methods of all classes but nn.Module, which sees to its own, say so when they are called with a dot. What a class
+-- inherits from one that is not public is its own too.
+local called_otherwise = { init = true, forward = true, extra_repr = true, drop = true, schema_with = true }
+local guarded = { [nn.Module] = true }
+for _, class in pairs(nn) do
+  while type(class) == "table" and rawget(class, "is_lurn_module") and not guarded[class] do
+    guarded[class] = true
+    methods.guard(class, "module", slots.is_module, called_otherwise)
+    class = getmetatable(class).__index
+  end
+end
 
 return nn

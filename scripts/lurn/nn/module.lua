@@ -181,6 +181,9 @@ end
 ---@param fn fun(module: lurn.nn.Module)
 ---@return self
 function Module:apply(fn)
+  if type(fn) ~= "function" and not (getmetatable(fn) or {}).__call then
+    core.raise(("%s: apply: fn is %s; expected a function"):format(getmetatable(self).__name, check.describe(fn)))
+  end
   local modules = tree.modules(self, true)
   for _, entry in ipairs(modules) do fn(entry.value) end
   return self

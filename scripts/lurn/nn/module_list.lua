@@ -76,11 +76,11 @@ end
 ---@return self
 function ModuleList:insert(position, module)
   local n = #self
-  check_module(self, position, module)
   if math.type(position) ~= "integer" or position < 1 or position > n + 1 then
-    core.raise(("nn.%s: insert: position %s is not in 1..%d"):format(getmetatable(self).__name, tostring(position),
-      n + 1))
+    core.raise(("nn.%s: insert: position %s is not in 1..%d"):format(getmetatable(self).__name,
+      check.describe(position), n + 1))
   end
+  check_module(self, position, module)
   self:append(module)
   for i = n, position, -1 do self[i + 1] = self[i] end
   self[position] = module

@@ -33,6 +33,23 @@ describe("a dot instead of a colon", function()
     assert.equal(0, helper.distance(Model.forward(model, x), model(x)))
   end)
 
+  it("is named for what layers and containers have of their own", function()
+    local function named(name, m)
+      local text = ("%s: called without its module; write module:%s(...), with a colon"):format(name, name)
+      fails(text, m[name])
+      fails(text, m[name], 5)
+    end
+    for _, m in ipairs { nn.Linear(2, 3), nn.Embedding(2, 3), nn.LayerNorm(3), nn.Conv1d(1, 1, 1), nn.LSTM(2, 3),
+      nn.GRUCell(2, 3), nn.LayerNormGRU(2, 3), nn.LayerNormLSTMCell(2, 3), nn.MultiheadAttention(2, 1),
+      nn.AdditiveAttention(1, 1, 1) } do
+      named("reset_parameters", m)
+    end
+    named("prepare", nn.DotAttention())
+    named("append", nn.ModuleList())
+    named("insert", nn.Sequential())
+    for _, name in ipairs { "keys", "items", "pop" } do named(name, nn.ModuleDict()) end
+  end)
+
   it("is named for states", function()
     local _, state = nn.GRU(2, 3)(lurn.ones(1, 4, 2))
     fails("detach: called without its state; write state:detach(...), with a colon", state.detach)
@@ -101,6 +118,11 @@ describe("lists of modules", function()
       { nn.Tanh() }, nn.Tanh())
     fails("nn.Sequential: item 2 is nil; expected a module", nn.Sequential, { nn.Tanh(), nil, nn.Tanh() })
     fails("nn.ModuleList: item 1 is 5; expected a module", nn.ModuleList, 5)
+    local list = nn.ModuleList()
+    fails("nn.ModuleList: insert: position a string is not in 1..1", list.insert, list, "x", nn.Tanh())
+    fails("nn.ModuleList: insert: position nil is not in 1..1", list.insert, list)
+    fails("nn.ModuleList: item 1 is nil; expected a module", list.insert, list, 1)
+    fails("ModuleList: apply: fn is 5; expected a function", list.apply, list, 5)
   end)
 
   it("are indexed by computed numbers too", function()
