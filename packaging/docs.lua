@@ -23,10 +23,13 @@ local sections = {
   { "lurn.nn: attention", { "nn/attention.lua", "nn/multihead_attention.lua" } },
   { "lurn.nn: losses", { "nn/losses.lua" } },
   { "lurn.nn.functional", { "nn/functional.lua" } },
-  { "lurn.nn.init, lurn.nn.utils", { "nn/initializers.lua", "nn/utils.lua", "nn/padding.lua" } },
+  { "lurn.nn.init, lurn.nn.utils", { "nn/initializers.lua", "nn/utils.lua", "nn/padding.lua", "nn/checkpoint.lua" } },
   { "lurn.optim", { "optim/init.lua", "optim/optimizer.lua", "optim/lr_scheduler.lua" } },
   { "lurn.data", { "data/text.lua", "data/vocab.lua", "data/stream.lua" } },
   { "lurn.sample", { "sample.lua" } },
+  { "lurn.train",
+    { "train/trainer.lua", "train/checkpoint.lua", "train/options.lua", "train/progress.lua", "train/clock.lua",
+      "train/nonfinite.lua", "train/interrupt.lua", "train/out_of_memory.lua" } },
 }
 local names = {
   core = "lurn",
@@ -42,8 +45,25 @@ local names = {
   methods = "x",
   sample = "sample",
 }
--- Local functions that a file returns under another name.
-local exported = { text = "data.text", sample_call = "sample" }
+-- What is known under another name, by file: local functions and fields that it returns, and tables of that file alone;
+-- false hides a function or class that is for lurn itself.
+local renamed = {
+  ["nn/parameter.lua"] = { ["parameter.new"] = "nn.Parameter" },
+  ["nn/state.lua"] = { ["State.new"] = "nn.State", ["State.parts"] = false },
+  ["nn/variational_dropout.lua"] = { ["VariationalDropout.drop"] = false },
+  ["nn/recurrent.lua"] = { ["Recurrent.schema_with"] = false },
+  ["nn/checkpoint.lua"] = { ["checkpoint.call"] = "nn.utils.checkpoint", ["lurn.nn.Checkpoint"] = false },
+  ["data/text.lua"] = { text = "data.text" },
+  ["sample.lua"] = { sample_call = "sample" },
+  ["train/trainer.lua"] = { new = "train.trainer" },
+  ["train/checkpoint.lua"] = { checkpoint = "train.checkpoint" },
+  ["train/options.lua"] = { options = "train.options" },
+  ["train/progress.lua"] = { new = "train.progress" },
+  ["train/clock.lua"] = { clock = "train.clock" },
+  ["train/nonfinite.lua"] = { find = "train.find_nonfinite" },
+  ["train/interrupt.lua"] = { is_interrupt = "train.is_interrupt" },
+  ["train/out_of_memory.lua"] = { is_out_of_memory = "train.is_out_of_memory" },
+}
 
 -- ---- Ops --------------------------------------------------------------------------------------
 
@@ -154,30 +174,44 @@ end
 
 -- ---- Scripts ----------------------------------------------------------------------------------
 
---- Sorts the lines of a comment block into text, parameters, results, fields, class and overload.
+--- Takes the blank away that stands between the dashes and the text, where there is one on every line.
+local function unindent(text)
+  for _, line in ipairs(text) do
+    if line:find "^%S" then return end
+  end
+  for i, line in ipairs(text) do text[i] = line:gsub("^ ", "") end
+end
+
+--- Sorts the lines of a comment block into text, parameters, results, fields, class and overload. What follows a tag
+--- goes on with it.
 local function read_block(lines)
   local block = { text = {}, params = {}, returns = {}, fields = {}, overloads = {} }
+  local lists = { param = block.params, ["return"] = block.returns, field = block.fields, overload = block.overloads }
+  local open
   for _, line in ipairs(lines) do
     local tag, rest = line:match "^@(%a+)%s*(.*)"
-    if tag == "param" then
-      block.params[#block.params + 1] = rest
-    elseif tag == "return" then
-      block.returns[#block.returns + 1] = rest
-    elseif tag == "field" then
-      block.fields[#block.fields + 1] = rest
-    elseif tag == "class" then
-      block.class, block.class_text = rest:match "^([%w_.]+)%s*:?%s*(.*)"
-    elseif tag == "overload" then
-      block.overloads[#block.overloads + 1] = rest
-    elseif not tag then
+    if tag then
+      open = lists[tag]
+      if open then open[#open + 1] = rest end
+      if tag == "class" then block.class = rest:match "^[%w_.]+" end
+    elseif open then
+      open[#open] = open[#open] .. " " .. line
+    else
       block.text[#block.text + 1] = line
     end
   end
+  unindent(block.text)
   return block
 end
 
-local function public_name(file_names, owner)
-  return file_names[owner] or names[owner]
+--- What a function or field is called; nil when it is not public.
+local function public_name(path, file_names, owner, mark, name)
+  local own = renamed[path] or {}
+  local given = own[owner .. "." .. name]
+  if given ~= nil then return given or nil end
+  local of_owner = file_names[owner] or own[owner] or names[owner]
+  if not of_owner or name:match "^_" or name == "init" then return nil end
+  return of_owner .. mark .. name
 end
 
 local function write_list(out, items, format)
@@ -222,11 +256,11 @@ end
 local function write_file(out, path)
   local file = io.open(SCRIPTS .. path)
   if not file then return end
-  local lines, file_names = {}, {}
+  local lines, file_names, locals = {}, {}, renamed[path] or {}
   for line in file:lines() do
     local comment = line:match "^%-%-%-(.*)"
     if comment and not comment:match "^%-" or (comment and comment:match "^%-%d") then
-      lines[#lines + 1] = comment:match "^ ?(.*)"
+      lines[#lines + 1] = comment
     elseif #lines > 0 then
       local block = read_block(lines)
       local owner, mark, name, args = declaration(line)
@@ -234,12 +268,14 @@ local function write_file(out, path)
         local variable = line:match "^local ([%w_]+)"
         if variable then file_names[variable] = block.class:gsub("^lurn%.", "") end
         if variable == "methods" then file_names[variable] = nil end
-        if #block.text > 0 or #block.fields > 0 then write_entry(out, class_title(block), block) end
-      elseif exported[line:match "^local function ([%w_]+)"] then
+        local is_shown = locals[block.class] ~= false and (#block.text > 0 or #block.fields > 0)
+        if is_shown then write_entry(out, class_title(block), block) end
+      elseif locals[line:match "^local function ([%w_]+)"] then
         local as, arguments = line:match "^local function ([%w_]+)(%b())"
-        write_entry(out, exported[as] .. arguments:gsub("%(_, ", "("), block)
-      elseif owner and public_name(file_names, owner) and not name:match "^_" and name ~= "init" then
-        write_entry(out, public_name(file_names, owner) .. mark .. name .. (args or ""), block)
+        write_entry(out, locals[as] .. arguments:gsub("%(_, ", "("), block)
+      elseif owner then
+        local title = public_name(path, file_names, owner, mark, name)
+        if title then write_entry(out, title .. (args or ""), block) end
       end
       lines = {}
     end

@@ -63,15 +63,22 @@ end
 
 local function is_class(value) return type(value) == "table" and rawget(value, "is_lurn_module") == true end
 
+local PARTS = { "nn", "nn.functional", "nn.init", "nn.utils", "nn.utils.rnn", "optim", "optim.lr_scheduler", "data",
+  "train", "train.checkpoint", "train.clock", "train.options" }
+
+local function part_of(path)
+  local t = lurn
+  for step in path:gmatch "[^.]+" do t = t[step] end
+  return t
+end
+
 local function public_functions()
   local found = {}
   functions_in(lurn, "lurn", ".", found)
   for name in pairs(INTERNAL) do found["lurn." .. name] = nil end
   for name in pairs(lurn.methods) do found["x:" .. name] = name end
-  local parts = { "nn", "nn.functional", "nn.init", "nn.utils", "optim", "optim.lr_scheduler", "data", "train" }
-  for _, part in ipairs(parts) do
-    local t = lurn
-    for step in part:gmatch "[^.]+" do t = t[step] end
+  for _, part in ipairs(PARTS) do
+    local t = part_of(part)
     functions_in(t, part, ".", found)
     for name, value in pairs(t) do
       if is_class(value) then
@@ -85,16 +92,22 @@ local function public_functions()
   return found
 end
 
--- Whatever has a text of its own in the reference, in the annotations for editors, or in a script.
-local function documented_words()
+-- The reference as it would be made of the sources now.
+local function reference()
   local path = os.tmpname()
   assert(os.execute(("'%s' packaging/docs.lua reference '%s'"):format(program, path)))
-  local words = {}
-  for title in read(path):gmatch "\n### ([^\n]+)" do
+  local text = read(path)
+  os.remove(path)
+  return text
+end
+
+-- Whatever has a text of its own in the reference, in the annotations for editors, or in a script.
+local function documented_words()
+  local words, text = {}, reference()
+  for title in text:gmatch "\n### ([^\n]+)" do
     for word in title:gsub("%b()", ""):gmatch "[%a_][%w_]*" do words[word] = true end
   end
-  for name in read(path):gmatch "In place: `x:([%w_]+)`" do words[name] = true end
-  os.remove(path)
+  for name in text:gmatch "In place: `x:([%w_]+)`" do words[name] = true end
   for _, script in ipairs(lines_of "find scripts/lurn -name '*.lua'") do
     local before = ""
     for line in io.lines(script) do
@@ -116,6 +129,25 @@ describe("every public Lua function", function()
       if not documented[name] then missing[path] = true end
     end
     assert.same({}, sorted(missing))
+  end)
+
+  it("of nn, optim, data and train, and every class, has its full name in the reference", function()
+    local titles, missing = {}, {}
+    for title in reference():gmatch "\n### ([^\n]+)" do titles[title:match "^[%w_.]+"] = true end
+    for _, part in ipairs(PARTS) do
+      for name, value in pairs(part_of(part)) do
+        local full = part .. "." .. name
+        if (type(value) == "function" or is_class(value)) and not titles[full] then missing[full] = true end
+      end
+    end
+    missing["data.Vocab"] = not titles["Vocab"] or nil -- a class of its own name
+    assert.same({}, sorted(missing))
+  end)
+
+  it("has texts in the reference whose examples are code, and whose lines stay where they belong", function()
+    local text = reference()
+    assert.matches('\n    local model = CharLM%(73, 128%)\n', text)
+    assert.matches("\n%- `trainer` table [^\n]* may be left out\n", text)
   end)
 
   it("is named in a spec", function()

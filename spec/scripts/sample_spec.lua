@@ -254,7 +254,8 @@ describe("lurn.sample", function()
         failure(sample, { model = model, prompt = { 1 }, length = 1, temperature = temperature }))
     end
     local function infinite(x) return lurn.full({ x.shape[1], x.shape[2], 3 }, math.huge) end
-    assert.equal("sample: the model's logits are inf", failure(sample, { model = infinite, prompt = { 1 }, length = 1 }))
+    assert.equal("sample: the model's logits are inf",
+      failure(sample, { model = infinite, prompt = { 1 }, length = 1 }))
   end)
 
   it("says so when there is nothing to draw", function()

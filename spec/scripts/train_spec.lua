@@ -1,8 +1,14 @@
 -- lurn.train: the parts of training programs. The trainer itself is tested with examples/char_lm.lua.
 
 local lurn = require "lurn"
-local train = require "lurn.train"
-local nn = lurn.nn
+local nn, train = lurn.nn, lurn.train
+
+local function failure(f, ...)
+  local ok, message = pcall(f, ...)
+  assert.is_false(ok)
+  assert.matches("train_spec%.lua:%d+: ", message)
+  return (message:gsub("^.-:%d+: ", ""))
+end
 
 describe("lurn.train.clock", function()
   it("tells times and stops while it pauses", function()
@@ -17,6 +23,61 @@ describe("lurn.train.clock", function()
     watch:resume()
     os.execute "sleep 0.2"
     assert.near(0.2, watch:elapsed() - elapsed, 0.199)
+  end)
+end)
+
+describe("what programs get wrong", function()
+  it("is named by each function", function()
+    local model = nn.Linear(1, 1)
+    local optimizer = lurn.optim.SGD(model:parameters(), { lr = 1 })
+    local corpus = lurn.data.text { text = ("abc"):rep(100) }
+    for expected, call in pairs {
+      ["clock.format: the time is nil; expected a finite number of seconds"] = { train.clock.format },
+      ["clock.format: the time is inf; expected a finite number of seconds"] = { train.clock.format, math.huge },
+      ["find_nonfinite: the model is nil; expected a module"] = { train.find_nonfinite },
+      ["progress: the options are 5; expected {every = number of steps}"] = { train.progress, 5 },
+      ["progress: every is nil; expected a whole number of steps"] = { train.progress, {} },
+      ["options.parse: the command line is nil; expected a table with groups of options"] = { train.options.parse },
+      ["options.parse: the list of arguments is nil; expected a table"] = { train.options.parse, { groups = {} } },
+      ["options.resolve: what was given is 5; expected a table"] = { train.options.resolve, { groups = {} }, 5 },
+      ["checkpoint.prepare: the path is 5; expected a string"] = { train.checkpoint.prepare, 5 },
+      ["checkpoint.save: the sections are nil; expected a table of tables"] = { train.checkpoint.save, "a" },
+      ['checkpoint.save: a section is named "a.b"; expected a string without dots'] = { train.checkpoint.save, "a",
+        { ["a.b"] = {} } },
+      ["checkpoint.save: section a is a tensor; expected a table of tensors"] = { train.checkpoint.save, "a",
+        { a = lurn.ones(1) } },
+      ["trainer: the argument is nil; expected a table with model, optimizer, corpus and options"] = { train.trainer },
+      ["trainer: model is a function; expected a module"] = { train.trainer, { model = print } },
+      ["trainer: optimizer is nil; expected an optimizer"] = { train.trainer, { model = model } },
+      ["trainer: corpus is nil; expected what lurn.data.text gives"] = { train.trainer,
+        { model = model, optimizer = optimizer } },
+      ["trainer: option seq_length is nil; expected a number"] = { train.trainer,
+        { model = model, optimizer = optimizer, corpus = corpus, options = {} } },
+    } do
+      assert.equal(expected, failure(table.unpack(call)))
+    end
+  end)
+end)
+
+describe("lurn.train.trainer", function()
+  it("needs no more than model, optimizer, corpus and options", function()
+    local Model = nn.Module:extend "Model"
+    function Model:init(n) self.embed, self.drop = nn.Embedding(n, n), nn.Dropout(0.1) end
+    function Model:forward(ids) return self.drop(self.embed(ids)), nn.State(lurn.zeros(1, ids.shape[2], 1)) end
+    local corpus = lurn.data.text { text = ("abc"):rep(100) }
+    local model = Model(corpus.vocab.size)
+    model.drop:eval()
+    local trainer = assert(train.trainer { model = model, optimizer = lurn.optim.Adam(model:parameters(), { lr = 0.1 }),
+      corpus = corpus, prefix = os.tmpname(), options = { seq_length = 5, batch_size = 2, max_epochs = 2,
+        learning_rate = 0.1, print_every = 0 } })
+    local said = {}
+    trainer.progress.say = function(_, text) said[#said + 1] = text end
+    assert.equal("done", trainer:run())
+    assert.matches("^epoch 1.00: train loss .* nats/token", said[1])
+    assert.same({ true, false }, { model.training, model.drop.training })
+    for _, name in ipairs { "best", "last" } do assert(os.remove(trainer:path(name))) end
+    os.remove(trainer.prefix)
+    assert.equal("run: called without its trainer; write trainer:run(...), with a colon", failure(trainer.run))
   end)
 end)
 

@@ -9,11 +9,17 @@ local functional = {}
 
 ---`x W^T + b`: linear(x (..., D), weight (C, D), bias (C) or nil)
 functional.linear = core.linear
+---`max(x, 0)`
 functional.relu = core.relu
+---`x Phi(x)`, Phi the normal distribution function
 functional.gelu = core.gelu
+---`tanh(x)`
 functional.tanh = core.tanh
+---`1 / (1 + exp(-x))`
 functional.sigmoid = core.sigmoid
+---`log(1 + exp(x))`
 functional.softplus = core.softplus
+---`x sigmoid(x)`
 functional.silu = core.silu
 ---elu(x, alpha = 1)
 functional.elu = core.elu

@@ -1,9 +1,26 @@
 -- Checkpoints: sections of named tensors in one safetensors file, "section.name", with metadata beside them.
 
 local core = require "lurn.core"
+local check = require "lurn.nn.check"
 local json = require "lurn.data.json"
 
 local checkpoint = {}
+
+local function check_sections(sections)
+  if type(sections) ~= "table" then
+    core.raise(("checkpoint.save: the sections are %s; expected a table of tables"):format(check.describe(sections)))
+  end
+  for section, content in pairs(sections) do
+    if type(section) ~= "string" or section == "" or section:find(".", 1, true) then
+      core.raise(("checkpoint.save: a section is named %s; expected a string without dots"):format(
+        type(section) == "string" and ('"%s"'):format(section) or check.describe(section)))
+    end
+    if type(content) ~= "table" then
+      core.raise(("checkpoint.save: section %s is %s; expected a table of tensors"):format(section,
+        check.describe(content)))
+    end
+  end
+end
 
 ---Writes a checkpoint; the file is replaced as a whole or not at all.
 ---@param path string
@@ -11,6 +28,7 @@ local checkpoint = {}
 ---@param metadata? table<string, any> strings as they are, anything else as JSON
 ---@return true? ok, string? message # nil and a message when the disk says no
 function checkpoint.save(path, sections, metadata)
+  check_sections(sections)
   local tensors, strings = {}, {}
   for section, content in pairs(sections) do
     for name, tensor in pairs(content) do tensors[section .. "." .. name] = tensor end
@@ -43,6 +61,9 @@ end
 ---@param path string
 ---@return true? ok, string? message # nil and a message when it cannot be made or nothing can be written there
 function checkpoint.prepare(path)
+  if type(path) ~= "string" then
+    core.raise(("checkpoint.prepare: the path is %s; expected a string"):format(check.describe(path)))
+  end
   local quoted = "'" .. path:gsub("'", "'\\''") .. "'"
   local pipe <close> = assert(io.popen(("mkdir -p -- %s 2>&1"):format(quoted)))
   local said = pipe:read "a"

@@ -1,6 +1,7 @@
 -- Wall-clock time for progress lines and rates.
 
 local core = require "lurn.core"
+local check = require "lurn.nn.check"
 
 local clock = {}
 
@@ -12,7 +13,10 @@ clock.now = core.clock
 ---@param seconds number
 ---@return string
 function clock.format(seconds)
-  local whole = math.floor(seconds + 0.5)
+  local whole = type(seconds) == "number" and math.tointeger(math.floor(seconds + 0.5))
+  if not whole then
+    core.raise(("clock.format: the time is %s; expected a finite number of seconds"):format(check.describe(seconds)))
+  end
   local h, m, s = whole // 3600, whole // 60 % 60, whole % 60
   return h > 0 and ("%d:%02d:%02d"):format(h, m, s) or ("%d:%02d"):format(m, s)
 end
@@ -32,6 +36,7 @@ function Stopwatch:elapsed() return self.before + (self.since and clock.now() - 
 ---Stops it until `resume`.
 function Stopwatch:pause() self.before, self.since = self:elapsed(), nil end
 
+---Lets it run again.
 function Stopwatch:resume() self.since = self.since or clock.now() end
 
 return clock

@@ -1,6 +1,8 @@
 -- Where a nan or an infinity came from.
 
 local core = require "lurn.core"
+local check = require "lurn.nn.check"
+local slots = require "lurn.nn.slots"
 
 -- How many elements are nan or infinite.
 local function count(t)
@@ -16,6 +18,9 @@ end
 ---@param model lurn.nn.Module
 ---@return string? # "parameter rnn.weight_hh_l0 (12 of 65536 numbers)", or nil when all are finite
 local function find(model)
+  if not slots.is_module(model) then
+    core.raise(("find_nonfinite: the model is %s; expected a module"):format(check.describe(model)))
+  end
   local list = {}
   for name, parameter in model:named_parameters() do
     list[#list + 1] = { name, parameter }

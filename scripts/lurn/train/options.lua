@@ -3,6 +3,9 @@
 -- An option may be spelled with _ or - between its words, and with one or two dashes in front, as Torch's programs had
 -- it. What was not given stays apart from the defaults, because a checkpoint's options come in between.
 
+local core = require "lurn.core"
+local check = require "lurn.nn.check"
+
 local options = {}
 
 ---@class lurn.train.Option
@@ -116,12 +119,25 @@ end
 ---@field files? string what plain arguments are: they come as the list `files`
 ---@field groups lurn.train.OptionGroup[]
 
+local function check_line(who, line)
+  if type(line) == "table" and type(line.groups) == "table" then return end
+  core.raise(("options.%s: the command line is %s; expected a table with groups of options"):format(who,
+    check.describe(line)))
+end
+
+local function check_table(who, what, value)
+  if type(value) == "table" then return end
+  core.raise(("options.%s: %s is %s; expected a table"):format(who, what, check.describe(value)))
+end
+
 ---Reads a command line. `--help` prints help and ends the program.
 ---@param line lurn.train.CommandLine
 ---@param arguments string[]
 ---@return table<string, any>? given the options that were given, by name; nil and a message when something is wrong
 ---@return string? message
 function options.parse(line, arguments)
+  check_line("parse", line)
+  check_table("parse", "the list of arguments", arguments)
   local found, argparse = pcall(require, "argparse")
   if not found then return nil, "the Lua module argparse is missing (Debian: apt-get install lua-argparse)" end
   local parser = argparse(line.name):description(line.description):help_max_width(110):usage_max_width(110)
@@ -145,6 +161,8 @@ end
 ---@return table<string, any>? # nil and a message when a saved value is none that its option can have
 ---@return string? message
 function options.resolve(line, given, saved)
+  check_line("resolve", line)
+  check_table("resolve", "what was given", given)
   local all = {}
   for _, group in ipairs(line.groups) do
     for _, option in ipairs(group.options) do

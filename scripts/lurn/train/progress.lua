@@ -1,6 +1,9 @@
 -- What a long run tells: on a terminal one line that is rewritten, elsewhere a plain line every so often.
 
+local core = require "lurn.core"
+local check = require "lurn.nn.check"
 local clock = require "lurn.train.clock"
+local methods = require "lurn.methods"
 
 -- Seconds between two looks of the line on a terminal.
 local INTERVAL = 0.1
@@ -20,10 +23,17 @@ local function terminal_width()
   return width > 0 and width or 80
 end
 
+---The line that tells where a run stands.
 ---@param options {every: integer, terminal: boolean?} off a terminal, a line at every so many steps; `terminal`
 ---overrides what standard output is
 ---@return lurn.train.Progress
 local function new(options)
+  if type(options) ~= "table" then
+    core.raise(("progress: the options are %s; expected {every = number of steps}"):format(check.describe(options)))
+  end
+  if math.type(options.every) ~= "integer" then
+    core.raise(("progress: every is %s; expected a whole number of steps"):format(check.describe(options.every)))
+  end
   local terminal = options.terminal
   if terminal == nil then terminal = is_terminal() end
   return setmetatable({ every = options.every, terminal = terminal, width = terminal and terminal_width(),
@@ -67,5 +77,7 @@ function Progress:say(text)
   io.stdout:write(text, "\n")
   io.stdout:flush()
 end
+
+methods.guard(Progress, "progress", function(value) return getmetatable(value) == Progress end)
 
 return { new = new }

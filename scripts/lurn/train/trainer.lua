@@ -2,17 +2,20 @@
 -- checkpoints, and going on from one as if the run had never stopped.
 
 local core = require "lurn.core"
-local F = require "lurn.nn.functional"
-local nn_utils = require "lurn.nn.utils"
+local check = require "lurn.nn.check"
 local checkpoint = require "lurn.train.checkpoint"
 local clock = require "lurn.train.clock"
 local evaluating = require "lurn.evaluating"
-local guard = require "lurn.guard"
+local F = require "lurn.nn.functional"
 local find_nonfinite = require "lurn.train.nonfinite"
+local guard = require "lurn.guard"
 local is_interrupt = require "lurn.train.interrupt"
 local is_out_of_memory = require "lurn.train.out_of_memory"
 local json = require "lurn.data.json"
+local methods = require "lurn.methods"
 local new_progress = require("lurn.train.progress").new
+local nn_utils = require "lurn.nn.utils"
+local slots = require "lurn.nn.slots"
 
 ---@class lurn.train.TrainerOptions
 ---@field seq_length integer steps T in a batch
@@ -47,9 +50,9 @@ local new_progress = require("lurn.train.progress").new
 ---@field optimizer lurn.optim.Optimizer
 ---@field corpus lurn.Corpus
 ---@field options lurn.train.TrainerOptions
----@field prefix string what the names of the files begin with: a directory and perhaps more
----@field unit string what a token is called
----@field metadata table<string, any> for the checkpoints, beside `progress`
+---@field prefix string what the names of the files begin with: a directory and perhaps more ("")
+---@field unit string what a token is called ("token")
+---@field metadata table<string, any> for the checkpoints, beside `progress` ({})
 ---@field on_report? fun(fields: table) gets the numbers of each batch at print_every, each validation, and the end
 ---@field on_sample? fun(trainer: lurn.train.Trainer) when samples are due
 ---@field now lurn.train.Standing
@@ -73,11 +76,34 @@ end
 
 -- ---- Making ----
 
----@param trainer table model, optimizer, corpus, options, and what else lurn.train.Trainer has of the caller
+local function check_fields(given)
+  local function expect(holds, name, value, expected)
+    if holds then return end
+    core.raise(("trainer: %s is %s; expected %s"):format(name, check.describe(value), expected))
+  end
+  expect(type(given) == "table", "the argument", given, "a table with model, optimizer, corpus and options")
+  local model, optimizer, corpus, o = given.model, given.optimizer, given.corpus, given.options
+  expect(slots.is_module(model), "model", model, "a module")
+  expect(type(optimizer) == "table" and optimizer.param_groups, "optimizer", optimizer, "an optimizer")
+  expect(type(corpus) == "table" and corpus.train and corpus.valid, "corpus", corpus, "what lurn.data.text gives")
+  expect(type(o) == "table", "options", o, "a table")
+  for _, name in ipairs { "seq_length", "batch_size", "max_epochs", "learning_rate" } do
+    expect(type(o[name]) == "number", "option " .. name, o[name], "a number")
+  end
+end
+
+---A run on a corpus, with validation, checkpoints and samples:
+---
+---    local trainer = assert(lurn.train.trainer{model = model, optimizer = opt, corpus = corpus, prefix = "cv/",
+---      options = {seq_length = 50, batch_size = 50, max_epochs = 10, learning_rate = 2e-3, grad_clip = 5}})
+---    print(trainer:run())
+---@param trainer table model, optimizer, corpus and options; what else lurn.train.Trainer has of the caller may be left
+---out
 ---@return lurn.train.Trainer? # nil and a message when the text is too short for a batch
 ---@return string? message
 local function new(trainer)
-  local self = setmetatable({}, Trainer)
+  check_fields(trainer)
+  local self = setmetatable({ prefix = "", unit = "token", metadata = {} }, Trainer)
   for key, value in pairs(trainer) do self[key] = value end
   local o = changed(DEFAULTS, trainer.options)
   self.options = o
@@ -367,5 +393,7 @@ function Trainer:run()
   self:report { event = "end", valid_loss = self.now.valid, seconds = self.time:elapsed() }
   return "done"
 end
+
+methods.guard(Trainer, "trainer", function(value) return getmetatable(value) == Trainer end)
 
 return { new = new }
