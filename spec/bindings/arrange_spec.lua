@@ -23,7 +23,8 @@ describe("shapes", function()
       message(lurn.unflatten, cube(), 3, { 3, -1 }))
     assert.equal("unflatten: dimension 3 of size 4 does not split into {2}", message(lurn.unflatten, cube(), 3, { 2 }))
     for _, sizes in ipairs { { -1, -1 }, { -2, -2 }, { 0, -1 } } do
-      assert.matches("^unflatten: dimension 3 of size 4 does not split into {", message(lurn.unflatten, cube(), 3, sizes))
+      assert.matches("^unflatten: dimension 3 of size 4 does not split into {",
+        message(lurn.unflatten, cube(), 3, sizes))
     end
     assert.equal("unflatten: dimension 4 of a tensor with 3", message(lurn.unflatten, cube(), 4, { 2 }))
   end)
