@@ -4,7 +4,7 @@ local core = require "lurn.core"
 local check = require "lurn.tensor"
 
 local methods = core.methods
-local check_tensor, check_options, dim_of = check.tensor, check.options, check.dim_of
+local check_tensor, check_options, dim_of, like = check.tensor, check.options, check.dim_of, check.like
 
 local function check_whole(value, who, what)
   if math.type(value) ~= "integer" then
@@ -98,23 +98,6 @@ end
 
 -- ---- Making like another ----------------------------------------------------------------------
 
-local creation = { "dtype", "requires_grad" }
-
-local function like(t, options, who)
-  check_tensor(t, who, "tensor")
-  options = check_options(options, who, creation)
-  return { dtype = options.dtype or t.dtype, requires_grad = options.requires_grad }
-end
-
---- Contents undefined, with the shape and, but for options, the dtype of t.
----@param t lurn.Tensor
----@param options lurn.CreateOptions?
----@return lurn.Tensor
-function core.empty_like(t, options)
-  options = like(t, options, "empty_like")
-  return core.empty(t.shape, options)
-end
-
 --- All equal to value, with the shape and, but for options, the dtype of t.
 ---@param t lurn.Tensor
 ---@param value number|boolean
@@ -122,6 +105,7 @@ end
 ---@return lurn.Tensor
 function core.full_like(t, value, options)
   options = like(t, options, "full_like")
+  if value == nil then core.raise "full_like: value: expected a number, got nil" end
   return core.full(t.shape, value, options)
 end
 
@@ -143,8 +127,7 @@ local function with_dtype(t, who, ...)
   while args.n > 0 and args[args.n] == nil do args.n = args.n - 1 end
   local last = args[args.n]
   if args.n > 0 and type(last) == "table" and #last == 0 and next(last) ~= nil then
-    args[args.n] = { dtype = last.dtype or t.dtype, requires_grad = last.requires_grad }
-    check_options(last, who, creation)
+    args[args.n] = like(t, last, who)
   else
     args.n = args.n + 1
     args[args.n] = { dtype = t.dtype }

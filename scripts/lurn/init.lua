@@ -23,6 +23,9 @@ local lurn = core
 local parts = { nn = "lurn.nn", optim = "lurn.optim", data = "lurn.data", sample = "lurn.sample",
   train = "lurn.train" }
 
+-- Where this file is loaded anew, they are too, so that all are of one piece.
+for name in pairs(parts) do rawset(lurn, name, nil) end
+
 return setmetatable(lurn, {
   __index = function(t, name)
     local module = parts[name]

@@ -77,6 +77,12 @@ function core.zeros_like(t, options) end
 ---@return lurn.Tensor
 function core.ones_like(t, options) end
 
+--- Contents undefined, as zeros_like.
+---@param t lurn.Tensor
+---@param options lurn.CreateOptions?
+---@return lurn.Tensor
+function core.empty_like(t, options) end
+
 --- Uniform on [0, 1), as zeros_like.
 ---@param t lurn.Tensor
 ---@param options lurn.CreateOptions?

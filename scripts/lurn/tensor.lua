@@ -264,14 +264,19 @@ function methods:zero_()
   return self:fill_(0)
 end
 
-for _, name in ipairs { "zeros", "ones", "rand", "randn" } do
+local creation = { "dtype", "requires_grad" }
+
+-- The options of a tensor to be made, with the dtype of t unless they tell another.
+local function like(t, options, who)
+  check_tensor(t, who, "tensor")
+  options = check_options(options, who, creation)
+  return { dtype = options.dtype or t.dtype, requires_grad = options.requires_grad }
+end
+
+for _, name in ipairs { "zeros", "ones", "rand", "randn", "empty" } do
   --- A new tensor of the shape (and, but for options, the dtype) of t.
   local make, who = core[name], name .. "_like"
-  core[who] = function(t, options)
-    check_tensor(t, who, "tensor")
-    options = check_options(options, who, { "dtype", "requires_grad" })
-    return make(t.shape, { dtype = options.dtype or t.dtype, requires_grad = options.requires_grad })
-  end
+  core[who] = function(t, options) return make(t.shape, like(t, options, who)) end
 end
 
 -- ---- Comparing --------------------------------------------------------------------------------
@@ -319,4 +324,4 @@ function core.allclose(a, b, options)
 end
 methods.allclose = core.allclose
 
-return { tensor = check_tensor, options = check_options, dim_of = dim_of }
+return { tensor = check_tensor, options = check_options, dim_of = dim_of, like = like }

@@ -3,6 +3,7 @@
 local activations = require "lurn.nn.activations"
 local attention = require "lurn.nn.attention"
 local cells = require "lurn.nn.cells"
+local check = require "lurn.nn.check"
 local layer_norm_rnn = require "lurn.nn.layer_norm_rnn"
 local losses = require "lurn.nn.losses"
 local methods = require "lurn.methods"
@@ -49,7 +50,14 @@ local nn = {
 }
 
 ---The state of a recurrent layer or cell from its tensors: `nn.State(h, c)`; without c for RNN and GRU.
-nn.State = state.new
+---@param h lurn.Tensor
+---@param c? lurn.Tensor
+---@return lurn.nn.State
+function nn.State(h, c)
+  check.tensor("nn.State", "h", h)
+  if c ~= nil then check.tensor("nn.State", "c", c) end
+  return state.new(h, c)
+end
 
 for name, class in pairs(activations) do nn[name] = class end
 for name, class in pairs(losses) do nn[name] = class end

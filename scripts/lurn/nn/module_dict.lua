@@ -17,7 +17,15 @@ local ModuleDict = Module:extend "ModuleDict"
 
 -- A list of {name, module}: as given, or sorted where names are the keys.
 local function entries_of(modules)
-  if #modules > 0 then return modules end
+  local n = #modules
+  if n > 0 then
+    for key in pairs(modules) do
+      if math.type(key) ~= "integer" or key < 1 or key > n then
+        core.raise(("nn.ModuleDict: a list with the field %s; expected {name, module} only"):format(tostring(key)))
+      end
+    end
+    return modules
+  end
   local entries = {}
   for name, module in pairs(modules) do entries[#entries + 1] = { name, module } end
   table.sort(entries, function(a, b) return tostring(a[1]) < tostring(b[1]) end)

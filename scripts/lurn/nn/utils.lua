@@ -24,6 +24,11 @@ local function list_of(who, params)
   return params
 end
 
+local function check_limit(who, what, value)
+  if check.number(who, what, value) >= 0 then return end
+  core.raise(("%s: %s is %.14g; expected at least 0"):format(who, what, value))
+end
+
 ---Scales all gradients by the same factor so that the 2-norm of all of them together is at most `max_norm`;
 ---parameters without a gradient count for nothing. A norm that is not finite is returned and changes nothing.
 ---Pascanu, Mikolov, Bengio: On the difficulty of training recurrent neural networks. ICML 2013.
@@ -32,7 +37,7 @@ end
 ---@return number # the norm before scaling
 function utils.clip_grad_norm_(params, max_norm)
   local list = list_of("clip_grad_norm_", params)
-  check.number("clip_grad_norm_", "max_norm", max_norm)
+  check_limit("clip_grad_norm_", "max_norm", max_norm)
   return core.clip_grad_norm(list, max_norm)
 end
 
@@ -41,7 +46,7 @@ end
 ---@param max_value number at least 0
 function utils.clip_grad_value_(params, max_value)
   local list = list_of("clip_grad_value_", params)
-  check.number("clip_grad_value_", "max_value", max_value)
+  check_limit("clip_grad_value_", "max_value", max_value)
   core.clip_grad_value(list, max_value)
 end
 

@@ -26,22 +26,20 @@ local function option_key(group, name) return ("param_groups.%d.%s"):format(grou
 -- ---- Writing ----
 
 local function encode(name, value)
-  local lurn = require "lurn"
   if options.is_flag(name) then value = value and 1 or 0 end
-  return lurn.tensor(value, { dtype = "float64" })
+  return core.tensor(value, { dtype = "float64" })
 end
 
 ---@param optimizer lurn.optim.Optimizer
 ---@return table<string, lurn.Tensor>
 function state.dump(optimizer)
-  local lurn = require "lurn"
   local dict, first = {}, 0
   for index, group in ipairs(optimizer.param_groups) do
     for _, name in ipairs(options.names[optimizer.kind]) do
       dict[option_key(index, name)] = encode(name, group[name])
     end
     local n = #group.params
-    local numbers = lurn.zeros(n, { dtype = "int64" })
+    local numbers = core.zeros(n, { dtype = "int64" })
     for i = 1, n do numbers:set(first + i - 1, i) end
     dict[option_key(index, "params")] = numbers
     first = first + n

@@ -112,12 +112,20 @@ describe("a module within itself", function()
   end)
 end)
 
+it("a state has tensors", function()
+  fails("nn.State: h is nil; expected a tensor", nn.State)
+  fails("nn.State: c is 5; expected a tensor", nn.State, lurn.ones(1), 5)
+  assert.is_nil(nn.State(lurn.ones(1)).c)
+end)
+
 describe("lists of modules", function()
   it("take one list or several modules, not both", function()
     fails("nn.ModuleList: a list and 1 more arguments; expected modules, or one list of them", nn.ModuleList,
       { nn.Tanh() }, nn.Tanh())
     fails("nn.Sequential: item 2 is nil; expected a module", nn.Sequential, { nn.Tanh(), nil, nn.Tanh() })
     fails("nn.ModuleList: item 1 is 5; expected a module", nn.ModuleList, 5)
+    fails("nn.ModuleDict: a list with the field b; expected {name, module} only", nn.ModuleDict,
+      { { "a", nn.Tanh() }, b = nn.Tanh() })
     local list = nn.ModuleList()
     fails("nn.ModuleList: insert: position a string is not in 1..1", list.insert, list, "x", nn.Tanh())
     fails("nn.ModuleList: insert: position nil is not in 1..1", list.insert, list)

@@ -36,6 +36,7 @@ describe("clip_grad_norm_", function()
     assert.equal(0, utils.clip_grad_norm_({}, 1))
     fails("clip_grad_norm_: parameter 1 is a string; expected a tensor", utils.clip_grad_norm_, { "x" }, 1)
     fails("clip_grad_norm_: max_norm is nil; expected a number", utils.clip_grad_norm_, {})
+    fails("clip_grad_norm_: max_norm is -1; expected at least 0", utils.clip_grad_norm_, {}, -1)
   end)
 end)
 
