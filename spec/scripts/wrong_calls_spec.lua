@@ -72,7 +72,8 @@ add_methods("State", nn.State(lurn.zeros(1, 4, 2)), { "detach", "clone", "reset"
 local x = lurn.ones(4, 3, 3)
 local values = {
   5, -1, 1.5, 0 / 0, math.huge, 2 ^ 53, "x", true, is_callable, {}, { 1, 2 }, { a = 1 }, { x }, { x, 5 }, x,
-  lurn.tensor(1), lurn.zeros(0, 3), x:to "float64", x:to "int64", x:to "bool", nn.Linear(3, 2), nn.Linear, optimizer, corpus,
+  lurn.tensor(1), lurn.zeros(0, 3), x:to "float64", x:to "int64", x:to "bool", nn.Linear(3, 2), nn.Linear, optimizer,
+  corpus,
   { lengths = 5 }, { mask = 1 }, { weight = 5 }, { dim = "x" }, { path = 5 }, { text = 5 }, { paths = "x" },
   { text = "abc", vocab = "x" }, { model = 5, prompt = { 1 }, length = 3 }, { seq_len = 2, batch_size = "x" },
 }
