@@ -318,7 +318,9 @@ end
 
 local sample = {}
 
----Beam search: the likeliest continuations that are found by keeping the best `width` at each step.
+---Beam search: the likeliest continuations that are found by keeping the best `width` at each step. The model's state
+---follows its hypotheses: it may be what has a method index_select(rows), such as nn.State, a tensor (layers, N, ...),
+---or a table of these.
 ---@param options lurn.BeamOptions
 ---@return lurn.Hypothesis[] # at most `width`, best first
 function sample.beam(options)

@@ -16,6 +16,8 @@ describe("lurn.train.clock", function()
     assert.equal("1:05", train.clock.format(64.6))
     assert.equal("2:01:05", train.clock.format(7265))
     local watch = train.clock.stopwatch()
+    assert.equal("elapsed: called without its stopwatch; write stopwatch:elapsed(...), with a colon",
+      failure(watch.elapsed))
     watch:pause()
     local elapsed = watch:elapsed()
     os.execute "sleep 0.2"

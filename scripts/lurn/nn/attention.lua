@@ -5,6 +5,7 @@ local attend = require "lurn.nn.attend"
 local check = require "lurn.nn.check"
 local initializers = require "lurn.nn.initializers"
 local lengths_of = require "lurn.nn.lengths"
+local methods = require "lurn.methods"
 local Module = require "lurn.nn.module"
 local options = require "lurn.nn.options"
 local parameter = require "lurn.nn.parameter"
@@ -31,6 +32,8 @@ function PreparedKeys:index_select(rows)
   return setmetatable({ keys = pick(self.keys), values = pick(self.values), blocked = pick(self.blocked) },
     PreparedKeys)
 end
+
+methods.guard(PreparedKeys, "keys", function(value) return getmetatable(value) == PreparedKeys end)
 
 -- ---- What they share ----
 

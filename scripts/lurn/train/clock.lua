@@ -2,6 +2,7 @@
 
 local core = require "lurn.core"
 local check = require "lurn.nn.check"
+local methods = require "lurn.methods"
 
 local clock = {}
 
@@ -38,5 +39,7 @@ function Stopwatch:pause() self.before, self.since = self:elapsed(), nil end
 
 ---Lets it run again.
 function Stopwatch:resume() self.since = self.since or clock.now() end
+
+methods.guard(Stopwatch, "stopwatch", function(value) return getmetatable(value) == Stopwatch end)
 
 return clock

@@ -177,7 +177,7 @@ return {
       { "all", function(T) return { T {}, 3, 1 }, {} end },
       { "all", function(T) return { T(1), 3, 1 }, 1 end },
     },
-    errors = { { { x34, 1, 3 }, bad_dim:format "roll" }, { { x34, 1 }, "roll: dim is missing" } },
+    errors = { { { x34, 1, 3 }, bad_dim:format "roll" }, { { x34 }, "roll: shift is missing" } },
     grads = { { function(x) return x:roll(1, 2) * x end, random(2, 3) },
       { function(x) return x:t():roll(-2, 1) end, random(2, 3) } },
     large = function(random32) return { random32(130, 40, 3), 7, 2 } end,

@@ -45,6 +45,8 @@ describe("a dot instead of a colon", function()
       named("reset_parameters", m)
     end
     named("prepare", nn.DotAttention())
+    fails("index_select: called without its keys; write keys:index_select(...), with a colon",
+      nn.DotAttention():prepare(lurn.ones(3, 2, 1)).index_select, { 1 })
     named("append", nn.ModuleList())
     named("insert", nn.Sequential())
     for _, name in ipairs { "keys", "items", "pop" } do named(name, nn.ModuleDict()) end
