@@ -45,9 +45,17 @@ static lurn_status check_record(lurn_ctx *ctx, const lurn_op_info *info, const l
   return lurn__fail(ctx, LURN_ESTATE, "%s: the record belongs to another context", info->name);
 }
 
+/* Bases are added to positions. */
+static lurn_status check_base(lurn_ctx *ctx, const lurn_op_info *info, const lurn_param *param, int64_t base) {
+  if (base >= INT64_MIN / 2 && base <= INT64_MAX / 2) return LURN_OK;
+  return lurn__fail(ctx, LURN_EVALUE, "%s: %s is %lld; expected a number that indices can count from", info->name,
+                    param->name, (long long)base);
+}
+
 static lurn_status check_argument(lurn_ctx *ctx, const lurn_op_info *info, const lurn_param *param, const void *value) {
   if (lurn__is_tensor_param(param->kind)) return check_input(ctx, info, param, *(lurn_tensor *const *)value);
   if (param->kind == LURN_PARAM_RECORD) return check_record(ctx, info, *(lurn_record *const *)value);
+  if (param->kind == LURN_PARAM_BASE) return check_base(ctx, info, param, *(const int64_t *)value);
   if (param->kind == LURN_PARAM_DIMS || param->kind == LURN_PARAM_SIZES) {
     const lurn_ints *ints = value;
     return check_list(ctx, info, param, ints->values, ints->count);

@@ -177,6 +177,7 @@ static lurn_status give_atan2(lurn__grad_call *grad, int i, lurn_tensor *squares
   return lurn__sum_to(grad->ctx, *g, &grad->in[i], &grad->grad_in[i]);
 }
 
+/* In the result's dtype: squares of integers may not fit theirs. */
 static lurn_status atan2_backward(lurn__grad_call *grad) {
   lurn__temps *temps = &grad->temps;
   lurn_dtype dtype = grad->grad_out[0]->dtype; /* integers would wrap when squared */

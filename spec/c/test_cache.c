@@ -17,6 +17,9 @@ typedef struct layer {
   lurn_tensor *x, *w_ih, *w_hh, *h0, *w_hr;
 } layer;
 
+/* Where there are no vector kernels, BLAS does the products of linear: nothing is packed for it. */
+static bool is_kept(int kind) { return kind != LINEAR || strcmp(lurn_cpu_isa_name(), "scalar") != 0; }
+
 static lurn_ctx *context(int threads, lurn_isa isa) {
   lurn_ctx *ctx = NULL;
   lurn_config config = {.num_threads = threads, .max_isa = isa, .isa_set = isa != LURN_ISA_BEST, .seed = 7};
@@ -329,7 +332,8 @@ TEST(only_what_pays_is_kept_and_a_write_drops_it) {
     CHECK(lurn_tensor_set_requires_grad(l.w_ih, true) == LURN_OK);
     CHECK_EQ(left_by_calls(&l), 0);
     CHECK(lurn_tensor_set_requires_grad(l.w_ih, false) == LURN_OK);
-    CHECK(left_by_calls(&l) >= 32 * 33 * sizeof(float));
+    size_t left = left_by_calls(&l);
+    CHECK(is_kept(kind) ? left >= 32 * 33 * sizeof(float) : left == 0);
     CHECK_EQ(left_by_calls(&l), 0);
     lurn_tensor_touch(l.w_ih);
     lurn_tensor_touch(l.w_hh);
@@ -395,6 +399,6 @@ TEST(every_allocation_fails_in_turn) {
       if (got > 0) spared++;
     }
     CHECK(fail_at < 500);
-    CHECK(spared >= 2); /* a note and a packed weight at least */
+    CHECK(spared >= 2 || !is_kept(kind)); /* a note and a packed weight at least */
   }
 }

@@ -53,3 +53,31 @@ TEST(losses_refuse_weights_that_want_a_gradient) {
   drop_all();
   end();
 }
+
+/* Squares of integers do not fit their dtype, and flags cannot be negated. */
+TEST(gradients_of_atan2_beside_integers) {
+  static const lurn_dtype dtypes[] = {LURN_UINT8, LURN_INT32, LURN_BOOL};
+  static const double values[] = {200, 65536, 1};
+  begin();
+  for (int i = 0; i < 3; i++) {
+    double v = values[i], slope = 0;
+    lurn_tensor *other = NULL, *x = NULL, *y = NULL;
+    CHECK_EQ(lurn_full(ctx, dtypes[i], 0, NULL, v, &other), LURN_OK);
+    CHECK_EQ(lurn_full(ctx, LURN_FLOAT64, 0, NULL, 3, &x), LURN_OK);
+    CHECK_EQ(lurn_tensor_set_requires_grad(x, true), LURN_OK);
+    CHECK_EQ(lurn_atan2(ctx, other, x, &y), LURN_OK);
+    CHECK_EQ(lurn_backward(ctx, y, NULL, false), LURN_OK);
+    if (CHECK(lurn_tensor_grad(x) != NULL)) CHECK_EQ(lurn_tensor_get(lurn_tensor_grad(x), NULL, &slope), LURN_OK);
+    CHECK(fabs(slope + v / (v * v + 9)) < 1e-12);
+    lurn_release(y);
+    CHECK_EQ(lurn_tensor_set_grad(x, NULL), LURN_OK);
+    CHECK_EQ(lurn_atan2(ctx, x, other, &y), LURN_OK);
+    CHECK_EQ(lurn_backward(ctx, y, NULL, false), LURN_OK);
+    if (CHECK(lurn_tensor_grad(x) != NULL)) CHECK_EQ(lurn_tensor_get(lurn_tensor_grad(x), NULL, &slope), LURN_OK);
+    CHECK(fabs(slope - v / (v * v + 9)) < 1e-12);
+    lurn_release(y);
+    lurn_release(x);
+    lurn_release(other);
+  }
+  end();
+}

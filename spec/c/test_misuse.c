@@ -124,6 +124,19 @@ TEST(lists_of_no_size) {
   end();
 }
 
+TEST(bases_beyond_all_positions) {
+  begin();
+  lurn_tensor *x = vector(2, 1, false), *y = NULL;
+  refused(lurn_nonzero(ctx, x, INT64_MAX, &y), LURN_EVALUE,
+          "nonzero: base is 9223372036854775807; expected a number that indices can count from");
+  CHECK(y == NULL);
+  CHECK_EQ(lurn_nonzero(ctx, x, INT64_MAX / 2, &y), LURN_OK);
+  CHECK_EQ(lurn__i64(y)[1], INT64_MAX / 2 + 1);
+  lurn_release(y);
+  drop_all();
+  end();
+}
+
 /* Without elements too, strides are products of sizes. */
 TEST(empty_tensors_of_sizes_without_bounds) {
   begin();
