@@ -66,7 +66,8 @@ static lurn_optim *check_optim(lua_State *L, const char **who) {
 static lurn_optim_options *check_group(lua_State *L, const char **who) {
   lurn_optim *opt = check_optim(L, who);
   lua_Integer number = bind_check_integer(L, 2, *who, "group");
-  if (number < 1 || number > lurn_optim_groups(opt)) bind_error(L, "%s: there is no group %d", *who, (int)number);
+  if (number < 1 || number > lurn_optim_groups(opt))
+    bind_error(L, "%s: there is no group %lld", *who, (long long)number);
   return lurn_optim_group_options(opt, (int)(number - 1));
 }
 

@@ -158,6 +158,12 @@ describe("the layer of an error", function()
 end)
 
 describe("wrong arguments", function()
+  it("are told as they were given", function()
+    local optim = lurn.optim_new "SGD"
+    local _, text = pcall(optim.get, optim, 2 ^ 32 + 1, "lr")
+    assert.matches("SGD: there is no group 4294967297$", text)
+  end)
+
   local x = lurn.ones(2, 3)
 
   local function message(fn, ...)
