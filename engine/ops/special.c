@@ -180,7 +180,7 @@ static lurn_status give_atan2(lurn__grad_call *grad, int i, lurn_tensor *squares
 /* In the result's dtype: squares of integers may not fit theirs. */
 static lurn_status atan2_backward(lurn__grad_call *grad) {
   lurn__temps *temps = &grad->temps;
-  lurn_dtype dtype = grad->grad_out[0]->dtype; /* integers would wrap when squared */
+  lurn_dtype dtype = grad->grad_out[0]->dtype;
   lurn_tensor **a = lurn__temp(temps), **b = lurn__temp(temps), **aa = lurn__temp(temps), **bb = lurn__temp(temps),
               **squares = lurn__temp(temps), **minus = lurn__temp(temps);
   LURN__TRY(lurn__as_contiguous(grad->ctx, grad->saved[0], dtype, a));
