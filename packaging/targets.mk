@@ -113,10 +113,15 @@ valgrind: ## C tests and specs under valgrind (packaging/valgrind.sh names them)
 	@$(MAKE) all tests
 	@BUILD='$(BUILD)' packaging/valgrind.sh $(ONLY)
 
+# Programs as a whole: they reach nothing of the engine that the rest does not, and are slow without optimization.
+COVERED_SPECS = $(filter-out spec/acceptance_spec.lua spec/bench_spec.lua, \
+                  $(sort $(shell find spec -name '*_spec.lua')))
+
 coverage: ## line and branch coverage of every engine file under the tests
 	@packaging/deps.sh build edit scripts test
 	@rm -rf build/coverage/test; find build/coverage -name '*.gcda' -delete 2>/dev/null || true
-	@$(MAKE) BUILD=build/coverage COVERAGE=1 run-tests
+	@$(MAKE) BUILD=build/coverage COVERAGE=1 ONLY=c run-tests
+	@BUILD=build/coverage packaging/test.sh $(COVERED_SPECS)
 	@$(LUA) packaging/coverage.lua build/coverage/obj
 
 # --- installation -------------------------------------------------------------------------------

@@ -131,6 +131,62 @@ static const struct {
     {NULL, NULL},
 };
 
+/* Calls beside those above, or beside the generic ones, for paths of their own. */
+static const struct {
+  const char *name, *words;
+} further[] = {
+    {"pow", "f3x4 d:w=2"},
+    {"pow", "d3x4:t l:w=2"},
+    {"pow", "f3x4:n d3x4"},
+    {"sub", "d3x4:n d4"},
+    {"mul", "f3x4:n f4"},
+    {"div", "f3x4:n f4"},
+    {"remainder", "f3x4:n f4"},
+    {"maximum", "f3x4:n d4"},
+    {"atan2", "u3x4 f4"},
+    {"atan2", "f3x4 i4:s"},
+    {"softplus", "f3x4:t 2 0.5"},
+    {"softplus", "d3x4 3 20"},
+    {"softplus", "l3x4:t 1 20"},
+    {"median", "f 0 0 0"},
+    {"median", "d3x4:t 1 1 1"},
+    {"prod", "f2x3x4:t 0,2 0"},
+    {"prod", "d3x4:t 0 1"},
+    {"logsumexp", "f2x3x4 1 1"},
+    {"lerp", "f3x4:t f4 f3x4"},
+    {"lerp", "f3x4 d4 d:w=1"},
+    {"where", "f3x4 d4 f3x4:t"},
+    {"where", "b3x4 d3x4:n f4:s"},
+    {"masked_fill", "f1x4 b3x4 d"},
+    {"masked_fill", "f3x4:n b4 f"},
+    {"index_put", "d3x4 0 b3x4 d 0"},
+    {"index_put", "f3x4:n 0 l2:<3 f2x4 0"},
+    {"index_put", "f3x4:n 0 b3x4 d 0"},
+    {"index_add", "l3x4 0 l4:<3 l4x4 2 0"},
+    {"masked_scatter", "f3x4 b3x4 d12:s"},
+    {"scatter_add", "f3x4:n 1 l3x2:<4 f3x2 0"},
+    {"repeat_interleave", "f3x4 i3:<3 0"},
+    {"matmul", "f3x4 d4x5:t"},
+    {"matmul", "d3x4 f4x5:n"},
+    {"matmul", "f3x4:n f4x5"},
+    {"matmul", "f3x4 f4x5:n"},
+    {"layer_norm", "f3x4 f4:n f4:s 1e-5 1"},
+    {"mse_loss", "f3x4:n d3x4 1"},
+    {"mse_loss", "f3x4 d3x4 2"},
+    {"l1_loss", "f3x4:n d3x4:t 1"},
+    {"l1_loss", "f3x4 d3x4 1"},
+    {"smooth_l1_loss", "f3x4:t d3x4 1 0"},
+    {"binary_cross_entropy_with_logits", "f3x4 f3x4:n f4 f4 1"},
+    {"binary_cross_entropy_with_logits", "f3x4:n f3x4 d4 - 1"},
+    {"rnn", "f5x3x4 f2x4 f2x2 f2:s f2:s f3x2:s - 0 0 -"},
+    {"lstm", "f5x3x4 f8x4 f8x2 f8 f8:s f3x2:s f3x2:s - - - - - 0 0 -"},
+    {"dot", "f4:t d4:s"},
+    {"addmm", "f1x5:s f3x4:n f4x5 2 1"},
+    {"addmm", "d5:n d3x4 d4x5:n 2 3"},
+    {"addmm", "f f3x4 f4x5:s 0 0.5"},
+    {NULL, NULL},
+};
+
 /* Arguments of their own for ops whose shapes depend on each other; the others take what their kinds of parameters ask for. */
 static inline bool has_samples(const char *name) {
   for (int i = 0; samples[i].name != NULL; i++)
