@@ -315,4 +315,75 @@ static inline lurn_tensor *sample_tensor(lurn_ctx *ctx, const char *word, int se
   return t;
 }
 
+/* ---- From words to arguments ------------------------------------------------------------------------------- */
+
+enum { TENSORS = 20, PARAMS = 18, NUMBERS = 10 };
+
+typedef struct arguments {
+  lurn_tensor *in[TENSORS]; /* owned */
+  bool no_grad[TENSORS];
+  int n_in, record_at; /* parameter that is a record, -1: none */
+  int64_t base, numbers[PARAMS][NUMBERS];
+  _Alignas(LURN_ARG_STRIDE) char args[PARAMS * LURN_ARG_STRIDE];
+} arguments;
+
+static inline const char *word_at(const char *words, int i) {
+  for (; i > 0 && words != NULL; i--) words = strchr(words, ' ') == NULL ? NULL : strchr(words, ' ') + 1;
+  if (words == NULL) abort();
+  return words;
+}
+
+static inline lurn_tensor *add_tensor(lurn_ctx *ctx, arguments *a, const char *word) {
+  lurn_tensor *t = *word == '-' ? NULL : sample_tensor(ctx, word, a->n_in, a->base, &a->no_grad[a->n_in]);
+  return a->in[a->n_in++] = t;
+}
+
+static inline lurn_list add_list(lurn_ctx *ctx, arguments *a, const char *word) {
+  lurn_list list = {.items = &a->in[a->n_in]};
+  for (bool more = *word != '.'; more; list.count++) {
+    size_t length = strcspn(word, "; ");
+    add_tensor(ctx, a, word);
+    more = word[length] == ';';
+    word += length + 1;
+  }
+  return list;
+}
+
+static inline lurn_ints add_numbers(arguments *a, int i, const char *word) {
+  lurn_ints ints = {.values = a->numbers[i]};
+  char *end;
+  for (bool more = *word != '.'; more; ints.count++) {
+    a->numbers[i][ints.count] = strtoll(word, &end, 10);
+    more = *end == ',';
+    word = end + 1;
+  }
+  return ints;
+}
+
+static inline void fill_arguments(lurn_ctx *ctx, const lurn_op_info *op, const char *words, arguments *a) {
+  bool grad = lurn_set_grad_enabled(ctx, false);
+  a->n_in = 0;
+  a->record_at = -1;
+  for (int i = 0; i < op->n_params; i++)
+    if (op->params[i].kind == LURN_PARAM_BASE) a->base = strtol(word_at(words, i), NULL, 10);
+  for (int i = 0; i < op->n_params; i++) {
+    if (op->params[i].kind == LURN_PARAM_OUTPUT) continue;
+    void *value = a->args + (size_t)i * LURN_ARG_STRIDE;
+    const char *word = word_at(words, i);
+    switch (op->params[i].kind) {
+      case LURN_PARAM_TENSOR:
+      case LURN_PARAM_SCALAR:
+      case LURN_PARAM_OPTIONAL: *(lurn_tensor **)value = add_tensor(ctx, a, word); break;
+      case LURN_PARAM_LIST: *(lurn_list *)value = add_list(ctx, a, word); break;
+      case LURN_PARAM_DIMS:
+      case LURN_PARAM_SIZES: *(lurn_ints *)value = add_numbers(a, i, word); break;
+      case LURN_PARAM_REAL: *(double *)value = strtod(word, NULL); break;
+      case LURN_PARAM_FLAG: *(bool *)value = *word != '0'; break;
+      case LURN_PARAM_RECORD: a->record_at = *word == 'r' ? i : -1; break;
+      default: *(int64_t *)value = strtoll(word, NULL, 10); break;
+    }
+  }
+  lurn_set_grad_enabled(ctx, grad);
+}
+
 #endif

@@ -2,7 +2,6 @@
 #include "counting.h"
 #include "samples.h"
 
-enum { TENSORS = 20, PARAMS = 16, NUMBERS = 8 };
 enum { PLAIN = 0, GRAD = 1, INPLACE = 2, MODES = 4 };
 
 typedef struct bench {
@@ -11,77 +10,12 @@ typedef struct bench {
   size_t idle; /* bytes the context itself holds: its threads, made when first needed */
   const lurn_op_info *op;
   const char *words;
-  int64_t base;
-  lurn_tensor *in[TENSORS];
-  bool no_grad[TENSORS];
-  int n_in, record_at; /* parameter that is a record, -1: none */
-  int uses;            /* calls before the one that counts: weights are kept in other forms once they come again */
-  int64_t numbers[PARAMS][NUMBERS];
-  _Alignas(LURN_ARG_STRIDE) char args[PARAMS * LURN_ARG_STRIDE];
+  int uses; /* calls before the one that counts: weights are kept in other forms once they come again */
+  arguments a;
 } bench;
 
-/* ---- From words to arguments ------------------------------------------------------------------------------- */
-
-static const char *word_at(const char *words, int i) {
-  for (; i > 0 && words != NULL; i--) words = strchr(words, ' ') == NULL ? NULL : strchr(words, ' ') + 1;
-  if (words == NULL) abort();
-  return words;
-}
-
-static lurn_tensor *add_tensor(bench *b, const char *word) {
-  lurn_tensor *t = *word == '-' ? NULL : sample_tensor(b->ctx, word, b->n_in, b->base, &b->no_grad[b->n_in]);
-  return b->in[b->n_in++] = t;
-}
-
-static lurn_list add_list(bench *b, const char *word) {
-  lurn_list list = {.items = &b->in[b->n_in]};
-  for (bool more = true; more; list.count++) {
-    size_t length = strcspn(word, "; ");
-    add_tensor(b, word);
-    more = word[length] == ';';
-    word += length + 1;
-  }
-  return list;
-}
-
-static lurn_ints add_numbers(bench *b, int i, const char *word) {
-  lurn_ints ints = {.values = b->numbers[i]};
-  char *end;
-  for (bool more = *word != '.'; more; ints.count++) {
-    b->numbers[i][ints.count] = strtol(word, &end, 10);
-    more = *end == ',';
-    word = end + 1;
-  }
-  return ints;
-}
-
-static void fill_arguments(bench *b) {
-  bool grad = lurn_set_grad_enabled(b->ctx, false);
-  b->n_in = 0;
-  for (int i = 0; i < b->op->n_params; i++)
-    if (b->op->params[i].kind == LURN_PARAM_BASE) b->base = strtol(word_at(b->words, i), NULL, 10);
-  for (int i = 0; i < b->op->n_params; i++) {
-    if (b->op->params[i].kind == LURN_PARAM_OUTPUT) continue;
-    void *value = b->args + (size_t)i * LURN_ARG_STRIDE;
-    const char *word = word_at(b->words, i);
-    switch (b->op->params[i].kind) {
-      case LURN_PARAM_TENSOR:
-      case LURN_PARAM_SCALAR:
-      case LURN_PARAM_OPTIONAL: *(lurn_tensor **)value = add_tensor(b, word); break;
-      case LURN_PARAM_LIST: *(lurn_list *)value = add_list(b, word); break;
-      case LURN_PARAM_DIMS:
-      case LURN_PARAM_SIZES: *(lurn_ints *)value = add_numbers(b, i, word); break;
-      case LURN_PARAM_REAL: *(double *)value = strtod(word, NULL); break;
-      case LURN_PARAM_FLAG: *(bool *)value = *word != '0'; break;
-      case LURN_PARAM_RECORD: b->record_at = *word == 'r' ? i : -1; break;
-      default: *(int64_t *)value = strtol(word, NULL, 10); break;
-    }
-  }
-  lurn_set_grad_enabled(b->ctx, grad);
-}
-
 static void begin(bench *b, const lurn_op_info *op, const char *words, int threads) {
-  *b = (bench){.op = op, .words = words, .record_at = -1};
+  *b = (bench){.op = op, .words = words};
   lurn_config config = {
       .alloc = counting_alloc, .alloc_ud = &b->memory, .num_threads = threads, .cache_limit = 1, .seed = 1};
   if (lurn_ctx_new(&config, &b->ctx) != LURN_OK) abort();
@@ -116,13 +50,13 @@ static uint64_t tensor_bits(uint64_t bits, const lurn_tensor *t) {
 
 static uint64_t input_bits(const bench *b) {
   uint64_t bits = 0;
-  for (int i = 0; i < b->n_in; i++) bits = tensor_bits(bits, b->in[i]);
+  for (int i = 0; i < b->a.n_in; i++) bits = tensor_bits(bits, b->a.in[i]);
   return bits;
 }
 
 static bool any_gradient(const bench *b) {
-  for (int i = 0; i < b->n_in; i++)
-    if (b->in[i] != NULL && lurn_tensor_grad(b->in[i]) != NULL) return true;
+  for (int i = 0; i < b->a.n_in; i++)
+    if (b->a.in[i] != NULL && lurn_tensor_grad(b->a.in[i]) != NULL) return true;
   return false;
 }
 
@@ -135,9 +69,9 @@ typedef struct outcome {
 } outcome;
 
 static void require_gradients(bench *b) {
-  for (int i = 0; i < b->n_in; i++) {
-    if (b->in[i] == NULL || !lurn_dtype_is_float(b->in[i]->dtype) || b->no_grad[i]) continue;
-    CHECK_EQ(lurn_tensor_set_requires_grad(b->in[i], true), LURN_OK);
+  for (int i = 0; i < b->a.n_in; i++) {
+    if (b->a.in[i] == NULL || !lurn_dtype_is_float(b->a.in[i]->dtype) || b->a.no_grad[i]) continue;
+    CHECK_EQ(lurn_tensor_set_requires_grad(b->a.in[i], true), LURN_OK);
   }
 }
 
@@ -172,8 +106,8 @@ static void go_back(bench *b, lurn_tensor *const *out, int n, outcome *o) {
 /* The first input of the in-place variant: a leaf of its own, or what was computed from the leaf. */
 static lurn_tensor *new_target(bench *b, bool grad) {
   lurn_tensor *target = NULL;
-  if (!grad) return sample_tensor(b->ctx, b->words, 0, b->base, NULL);
-  if (lurn_clone(b->ctx, b->in[0], &target) != LURN_OK) abort();
+  if (!grad) return sample_tensor(b->ctx, b->words, 0, b->a.base, NULL);
+  if (lurn_clone(b->ctx, b->a.in[0], &target) != LURN_OK) abort();
   return target;
 }
 
@@ -184,12 +118,12 @@ static lurn_status call(bench *b, bool inplace, lurn_tensor **out, int *n) {
   *n = inplace ? 1 : b->op->n_outputs;
   if (inplace) {
     uint64_t before = tensor_bits(0, out[0]);
-    lurn_status status = lurn_op_call_inplace(b->ctx, b->op, b->args);
+    lurn_status status = lurn_op_call_inplace(b->ctx, b->op, b->a.args);
     if (status != LURN_OK) CHECK(tensor_bits(0, out[0]) == before);
     return status;
   }
   for (int k = 0; k < LURN__MAX_OUT; k++) out[k] = untouched;
-  lurn_status status = lurn_op_call(b->ctx, b->op, b->args, out);
+  lurn_status status = lurn_op_call(b->ctx, b->op, b->a.args, out);
   for (int k = 0; k < LURN__MAX_OUT; k++)
     if (status != LURN_OK || k >= *n) {
       CHECK(out[k] == untouched);
@@ -203,7 +137,7 @@ static bool use(bench *b) {
   for (int i = 0; i < b->uses; i++) {
     lurn_tensor *out[LURN__MAX_OUT];
     bool grad = lurn_set_grad_enabled(b->ctx, false);
-    lurn_status status = lurn_op_call(b->ctx, b->op, b->args, out);
+    lurn_status status = lurn_op_call(b->ctx, b->op, b->a.args, out);
     lurn_set_grad_enabled(b->ctx, grad);
     if (status != LURN_OK) return false;
     for (int k = 0; k < b->op->n_outputs; k++) lurn_release(out[k]);
@@ -212,7 +146,7 @@ static bool use(bench *b) {
 }
 
 static lurn_record **record_of(bench *b) {
-  return b->record_at < 0 ? NULL : (lurn_record **)(void *)(b->args + (size_t)b->record_at * LURN_ARG_STRIDE);
+  return b->a.record_at < 0 ? NULL : (lurn_record **)(void *)(b->a.args + (size_t)b->a.record_at * LURN_ARG_STRIDE);
 }
 
 /* The call, and the way back, in which request number `fails` for memory fails (0: none), and those after it. */
@@ -229,7 +163,7 @@ static outcome disturbed(bench *b, int mode, int64_t fails, bool from_then_on, l
   b->memory.fail_at = 0;
   if (o.status == LURN_OK) {
     for (int k = 0; k < n; k++) o.bits = tensor_bits(o.bits, out[k]);
-    for (int i = 0; i < b->n_in; i++) o.bits = tensor_bits(o.bits, b->in[i] ? lurn_tensor_grad(b->in[i]) : NULL);
+    for (int i = 0; i < b->a.n_in; i++) o.bits = tensor_bits(o.bits, b->a.in[i] ? lurn_tensor_grad(b->a.in[i]) : NULL);
   }
   CHECK(input_bits(b) == inputs);
   return o;
@@ -242,12 +176,12 @@ static outcome attempt(bench *b, int mode, int64_t fails, bool from_then_on) {
   lurn_tensor *out[LURN__MAX_OUT] = {0};
   lurn_set_grad_enabled(b->ctx, grad);
   lurn_set_rng_state(b->ctx, state);
-  fill_arguments(b);
+  fill_arguments(b->ctx, b->op, b->words, &b->a);
   lurn_record **record = record_of(b);
   outcome o = {.status = LURN_ESTATE};
   if (use(b)) {
     if (grad) require_gradients(b);
-    if (inplace) out[0] = *(lurn_tensor **)(void *)b->args = new_target(b, grad);
+    if (inplace) out[0] = *(lurn_tensor **)(void *)b->a.args = new_target(b, grad);
     if (record != NULL) CHECK_EQ(lurn_record_new(b->ctx, record), LURN_OK);
     o = disturbed(b, mode, fails, from_then_on, out);
   }
@@ -256,7 +190,7 @@ static outcome attempt(bench *b, int mode, int64_t fails, bool from_then_on) {
     lurn_record_release(*record);
     *record = NULL;
   }
-  for (int i = 0; i < b->n_in; i++) lurn_release(b->in[i]);
+  for (int i = 0; i < b->a.n_in; i++) lurn_release(b->a.in[i]);
   lurn_set_grad_enabled(b->ctx, true);
   CHECK_EQ(lurn_memory_live(b->ctx), b->idle);
   return o;
