@@ -146,7 +146,8 @@ end)
 describe("errors", function()
   it("of comparisons in place name what was called", function()
     for _, dtype in ipairs { "float32", "int64", "bool" } do
-      for _, name in ipairs { "eq_", "ne_", "lt_", "le_", "gt_", "ge_", "logical_and_", "logical_or_", "logical_xor_" } do
+      for _, name in ipairs { "eq_", "ne_", "lt_", "le_", "gt_", "ge_", "logical_and_", "logical_or_",
+        "logical_xor_" } do
         local x, y = lurn.zeros(2, { dtype = dtype }), lurn.zeros(3, { dtype = dtype })
         fails(name .. ": shapes (2) and (3) do not broadcast", lurn.methods[name], x, y)
         fails(name .. ": the result of shape (3, 2) does not fit in place into (2)", lurn.methods[name], x,
