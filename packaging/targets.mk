@@ -76,7 +76,7 @@ $(BUILD)/tidy/%.ok: $(BUILD)/obj/%.o .clang-tidy
 	@touch $@
 
 format: ## reformat the C sources in place
-	@clang-format -i $$(find engine bindings spec/c spec/bench spec/fuzz -name '*.[ch]')
+	@clang-format -i $$(find engine bindings examples spec/c spec/bench spec/fuzz -name '*.[ch]')
 
 sanitize: ## all tests under ASan and UBSan, the C tests under TSan
 	@packaging/deps.sh build edit scripts test

@@ -12,7 +12,7 @@ passed=0 failed=0
 
 strict='-Wall -Wextra -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes -Wvla -Werror'
 engine() { find engine -name '*.[ch]' -o -name '*.inc' -o -name '*.def' | sort; }
-c_files() { find engine bindings spec/c spec/bench spec/fuzz -name '*.[ch]' 2>/dev/null | sort; }
+c_files() { find engine bindings examples spec/c spec/bench spec/fuzz -name '*.[ch]' 2>/dev/null | sort; }
 lua_files() { find scripts examples spec packaging -name '*.lua' 2>/dev/null | sort; }
 variant() { name=$1; shift; $make BUILD="build/check-$name" CC="$name" "$@"; }
 
