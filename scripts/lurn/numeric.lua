@@ -104,9 +104,11 @@ end
 
 -- A spread and the mean along the same dimensions.
 local function with_mean(name)
+  local who = name .. "_mean"
+  local spread_of = core.op_as(name, who)
   return function(x, ...)
-    check_tensor(x, name .. "_mean", "x")
-    local spread = methods[name](x, ...)
+    check_tensor(x, who, "x")
+    local spread = spread_of(x, ...)
     return spread, x:mean(along(...))
   end
 end

@@ -188,12 +188,7 @@ end
 ---@overload fun(input_size: integer, hidden_size: integer, options?: table): lurn.nn.LSTMCell
 local LSTMCell = Cell:extend "LSTMCell"
 LSTMCell.kind, LSTMCell.gates, LSTMCell.has_cell = "LSTMCell", 4, true
-LSTMCell.schema = Cell.schema_with {
-  gates.forget_bias,
-  gates.peephole,
-  gates.coupled,
-  { name = "proj_size", only = "nn.LSTM" },
-}
+LSTMCell.schema = Cell.schema_with(gates.of_lstm_cell)
 
 function LSTMCell:init(input_size, hidden_size, given)
   Cell.init(self, input_size, hidden_size, given)
@@ -201,7 +196,7 @@ function LSTMCell:init(input_size, hidden_size, given)
 end
 
 function LSTMCell:_choose()
-  gates.check_forget_bias("nn.LSTMCell", self.forget_bias, self.bias)
+  gates.check_forget_bias("nn." .. self.kind, self.forget_bias, self.bias)
   if self.coupled then self.gates = 3 end
 end
 

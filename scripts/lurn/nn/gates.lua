@@ -16,12 +16,30 @@ gates.peephole = { name = "peephole", kind = "flag", default = false }
 ---@type lurn.nn.OptionSpec
 gates.coupled = { name = "coupled", kind = "flag", default = false }
 
+---The options of layers of LSTM cells.
+---@type lurn.nn.OptionSpec[]
+gates.of_lstm = {
+  gates.forget_bias,
+  { name = "proj_size", kind = "size", default = 0 },
+  gates.peephole,
+  gates.coupled,
+}
+
+---The options of LSTM cells for one step.
+---@type lurn.nn.OptionSpec[]
+gates.of_lstm_cell = {
+  gates.forget_bias,
+  gates.peephole,
+  gates.coupled,
+  { name = "proj_size", only = "nn.LSTM" },
+}
+
 ---The options that change an LSTM's cell, as others know them: by name, to say where they belong.
 ---@param owner string
 ---@return lurn.nn.OptionSpec[]
 function gates.lstm_only(owner)
   return {
-    { name = "proj_size", only = "nn.LSTM" },
+    { name = "proj_size", only = (owner:gsub("Cell$", "")) }, -- cells have no projection
     { name = "peephole", only = owner },
     { name = "coupled", only = owner },
     { name = "forget_bias", only = owner },

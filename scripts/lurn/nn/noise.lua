@@ -13,6 +13,7 @@ local core = require "lurn.core"
 local check = require "lurn.nn.check"
 local lengths_of = require "lurn.nn.lengths"
 local slots = require "lurn.nn.slots"
+local StepRecord = require "lurn.nn.step_record"
 local walk = require "lurn.nn.walk"
 
 local noise = {}
@@ -85,8 +86,10 @@ end
 -- A step function from the layer's op, for layers whose step sees h_(t-1) in the product W_hh h_(t-1) only.
 local function op_stepper(layer, w, x)
   local slices = walk.unbind(core.unsqueeze(x, 2)) -- T of (1, N, D)
-  return function(t, h, c, mask)
-    local _, new_h, new_c = layer:_run(w, slices[t], mask and h and h * mask or h, c, nil, false)
+  return function(t, h, c, mask, recorder)
+    local record = recorder and core.record()
+    local _, new_h, new_c = layer:_run(w, slices[t], mask and h and h * mask or h, c, nil, false, record)
+    if recorder then recorder:note_op(t, record) end
     return new_h, new_c
   end
 end
@@ -139,36 +142,51 @@ function noise.check_state(who, x, h, c)
     x.dtype))
 end
 
--- What a sequence without steps gives.
-local function without_steps(layer, w, x, h, c)
+-- What a sequence without steps gives; in the graph, as with steps.
+local function without_steps(layer, w, x, h, c, record)
   local like, batch, columns = { dtype = x.dtype }, x.shape[2], w.w_hh.shape[2]
+  if record then StepRecord.fill_empty(record, layer, x, columns) end
   c = layer.has_cell and (c or core.zeros(batch, layer.hidden_size, like)) or nil
-  return core.zeros(0, batch, columns, like), h or core.zeros(batch, columns, like), c
+  return core.narrow(core.linear(x, w.w_ih), 3, 1, columns), h or core.zeros(batch, columns, like), c
+end
+
+-- What takes down the steps of a call; nil where nothing is recorded.
+local function recorder_of(layer, record, reverse)
+  if not record then return nil end
+  local _, of_c = rates_of(layer.zoneout)
+  return StepRecord.recorder(record, reverse, of_c > 0)
 end
 
 ---One layer in one direction, step by step, with what noise it has. A layer may have a method `_stepper(w, x)` that
----gives `step(t, h, c, mask)`: h and c after step t, of which the products see h times mask.
+---gives `step(t, h, c, mask, recorder)`: h and c after step t, of which the products see h times mask. It tells the
+---recorder, unless that is nil, its gates and the c that it computes h from.
 ---@param layer lurn.nn.Recurrent
+---@param record? lurn.nn.StepRecord
 ---@param mask? lurn.Tensor that of recurrent dropout; drawn when not given
 ---@return lurn.Tensor y
 ---@return lurn.Tensor h_n
 ---@return lurn.Tensor? c_n
 function noise.by_steps(layer, w, x, h, c, lengths, reverse, record, mask)
   local who = getmetatable(layer).__name
-  if record then
-    core.raise(who .. ": a layer that goes step by step, for its zoneout, recurrent_dropout or layer normalization, "
-      .. "cannot be recorded")
-  end
   noise.check_state(who, x, h, c)
   if lengths then noise.check_lengths(who, lengths, x) end
-  if x.shape[1] == 0 then return without_steps(layer, w, x, h, c) end
+  if x.shape[1] == 0 then return without_steps(layer, w, x, h, c, record) end
   x = walk.without_padding(x, lengths)
-  local step = (layer._stepper or op_stepper)(layer, w, x)
+  local step, recorder = (layer._stepper or op_stepper)(layer, w, x), recorder_of(layer, record, reverse)
   mask = mask or noise.mask(layer, w, x)
-  return run_steps(function(t, old_h, old_c)
-    return noise.zone_out(layer, old_h, old_c, step(t, old_h, old_c, mask))
+  local y, h_n, c_n = run_steps(function(t, old_h, old_c)
+    local new_h, new_c = noise.zone_out(layer, old_h, old_c, step(t, old_h, old_c, mask, recorder))
+    if recorder then return recorder:note_state(t, new_h, new_c) end
+    return new_h, new_c
   end, x, h, c, lengths, reverse)
+  if recorder then recorder:finish(record, x.shape[1], c, lengths) end
+  return y, h_n, c_n
 end
+
+---Whether calls go step by step.
+---@param layer lurn.nn.Recurrent
+---@return boolean
+function noise.goes_by_steps(layer) return layer._always_by_steps or noise.is_on(slots.values(layer)) end
 
 ---One layer in one direction: its `_run`, or step by step where there is noise.
 ---@param layer lurn.nn.Recurrent
@@ -176,7 +194,7 @@ end
 ---@return lurn.Tensor h_n
 ---@return lurn.Tensor? c_n
 function noise.run(layer, w, x, h, c, lengths, reverse, record, mask)
-  local run = noise.is_on(slots.values(layer)) and noise.by_steps or layer._run
+  local run = noise.goes_by_steps(layer) and noise.by_steps or layer._run
   return run(layer, w, x, h, c, lengths, reverse, record, mask)
 end
 

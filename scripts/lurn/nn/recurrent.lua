@@ -15,6 +15,7 @@ local options = require "lurn.nn.options"
 local parameter = require "lurn.nn.parameter"
 local slots = require "lurn.nn.slots"
 local State = require "lurn.nn.state"
+local StepRecord = require "lurn.nn.step_record"
 local VariationalDropout = require "lurn.nn.variational_dropout"
 
 local SLOTS <const> = slots.KEY
@@ -43,7 +44,7 @@ local SLOTS <const> = slots.KEY
 ---Noise: with `zoneout` each unit of h and of c keeps its former value with that probability, drawn for each step, unit
 ---and sequence in training; in evaluation it takes the expected value p old + (1 - p) new. {h = p, c = p} gives each
 ---its own. With `recurrent_dropout` the products W_hh h_(t-1) see h_(t-1) through one dropout mask per sequence for all
----steps of a call. Both make a layer go step by step, which is slower than the fused op and cannot be recorded.
+---steps of a call. Both make a layer go step by step, which is slower than the fused op.
 ---Krueger et al.: Zoneout: regularizing RNNs by randomly preserving hidden activations. ICLR 2017. Gal, Ghahramani: A
 ---theoretically grounded application of dropout in recurrent neural networks. NIPS 2016.
 ---
@@ -62,8 +63,8 @@ local SLOTS <const> = slots.KEY
 ---    grad_hidden  after backward: the total gradient of h_t, from the output and from later steps, shaped as hidden
 ---    grad_cell    after backward: that of c_t, LSTM only
 ---
----and nil for what is not there, or not yet. A table that is passed again gets new records; the old ones stay as they
----are.
+---and nil for what is not there, or not yet. With zoneout, hidden and cell are what it made of them. A table that is
+---passed again gets new records; the old ones stay as they are.
 ---@class lurn.nn.Recurrent: lurn.nn.Module
 ---@field input_size integer
 ---@field hidden_size integer
@@ -195,9 +196,9 @@ local function read_options(who, given)
 end
 
 -- A new record for a layer and direction in the caller's table, or nil where nothing is recorded.
-local function new_record(recordings, layer, direction)
+local function new_record(self, recordings, layer, direction)
   if not recordings then return nil end
-  local record = core.record()
+  local record = noise.goes_by_steps(self) and StepRecord.new() or core.record()
   local list = direction == 1 and recordings or recordings.reverse
   list[layer] = record
   return record
@@ -257,7 +258,7 @@ Recurrent._prepare = nil
 local function run_row(self, call, x, layer, direction)
   local row = (layer - 1) * call.directions + direction
   local h, c = call.h and core.select(call.h, 1, row), call.c and core.select(call.c, 1, row)
-  local record = new_record(call.record, layer, direction)
+  local record = new_record(self, call.record, x, layer, direction)
   local y
   y, call.h_n[row], call.c_n[row] =
     call.run(self, weights_of(self, row), x, h, c, call.lengths, direction == 2, record)

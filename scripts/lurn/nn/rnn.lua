@@ -70,12 +70,7 @@ LSTM.kind, LSTM.gates, LSTM.has_cell = "LSTM", 4, true
 ---@field peephole? boolean (false) gates see the cell
 ---@field coupled? boolean (false) the input gate is 1 - f
 
-LSTM.schema = Recurrent.schema_with {
-  gates.forget_bias,
-  { name = "proj_size", kind = "size", default = 0 },
-  gates.peephole,
-  gates.coupled,
-}
+LSTM.schema = Recurrent.schema_with(gates.of_lstm)
 
 ---@param input_size integer
 ---@param hidden_size integer
@@ -86,9 +81,10 @@ function LSTM:init(input_size, hidden_size, given)
 end
 
 function LSTM:_choose()
-  gates.check_forget_bias("nn.LSTM", self.forget_bias, self.bias)
+  local who = "nn." .. self.kind
+  gates.check_forget_bias(who, self.forget_bias, self.bias)
   if self.proj_size >= self.hidden_size then
-    core.raise(("nn.LSTM: proj_size is %d; expected less than hidden_size, %d"):format(self.proj_size,
+    core.raise(("%s: proj_size is %d; expected less than hidden_size, %d"):format(who, self.proj_size,
       self.hidden_size))
   end
   if self.proj_size > 0 then self._columns = self.proj_size end
@@ -152,12 +148,13 @@ end
 -- From single ops: with recurrent dropout the mask is for the products only, not for what z keeps of h.
 function GRU:_stepper(w, x)
   local slices = walk.unbind(core.linear(x, w.w_ih, w.b_ih))
-  return function(t, h, _, mask)
+  return function(t, h, _, mask, recorder)
     h = h or core.zeros(x.shape[2], self.hidden_size, { dtype = x.dtype })
     local xr, xz, xn = table.unpack(slices[t]:chunk(3, 2))
     local hr, hz, hn = table.unpack(core.linear(mask and h * mask or h, w.w_hh, w.b_hh):chunk(3, 2))
     local r, z = (xr + hr):sigmoid(), (xz + hz):sigmoid()
     local n = (xn + r * hn):tanh()
+    if recorder then recorder:note_gates(t, r, z, n) end
     return n + z * (h - n)
   end
 end

@@ -40,6 +40,20 @@ function by_hand.GRU(w, x, h)
   return (1 - z) * (x_n + r * h_n):tanh() + z * h
 end
 
+-- The LSTM with what its options add; suffixes of the names are gone.
+local function variant_by_hand(w, x, h, c, coupled)
+  local a = norm(x:matmul(w.weight_ih:t()), w.gain_ih, w.bias_ih, w.eps)
+    + norm(h:matmul(w.weight_hh:t()), w.gain_hh, w.bias_hh, w.eps)
+  local p = a:chunk(coupled and 3 or 4, 2)
+  if coupled then table.insert(p, 1, p[1]) end
+  local function peep(weight, cell) return weight and weight * cell or 0 end
+  local f = (p[2] + peep(w.weight_cf, c)):sigmoid()
+  local i = coupled and 1 - f or (p[1] + peep(w.weight_ci, c)):sigmoid()
+  c = f * c + i * p[3]:tanh()
+  h = (p[4] + peep(w.weight_co, c)):sigmoid() * norm(c, w.gain_c, w.bias_c, w.eps):tanh()
+  return w.weight_hr and h:matmul(w.weight_hr:t()) or h, c
+end
+
 -- Random gains and biases, so that each counts.
 local function shake(module)
   for name, p in module:named_parameters() do
@@ -148,11 +162,66 @@ for _, kind in ipairs { "LSTM", "GRU" } do
       fails(('nn.%sCell: there is no option "dropout"'):format(name), nn[name .. "Cell"], 1, 1, { dropout = 1 })
       local layer = nn[name](3, 4)
       fails(name .. ": input has 5 features; expected 3", layer, lurn.zeros(2, 1, 5))
-      fails("cannot be recorded", layer, lurn.zeros(2, 1, 3), nil, { record = {} })
       fails(name .. ": lengths[1] is 3, expected 0..2", layer, lurn.zeros(2, 1, 3), nil, { lengths = { 3 } })
     end)
   end)
 end
+
+local function without_suffix(layer, suffix)
+  local w = { eps = layer.eps }
+  for full, p in layer:named_parameters() do w[full:gsub(suffix .. "$", "")] = p end
+  return w
+end
+
+describe("nn.LayerNormLSTM with", function()
+  local variants = {
+    { "a projection", { proj_size = 2 } }, { "peepholes", { peephole = true } }, { "coupled gates", { coupled = true } },
+    { "all of them", { proj_size = 2, peephole = true, coupled = true } },
+    { "all of them and no bias", { proj_size = 3, peephole = true, coupled = true, bias = false } },
+  }
+  for _, variant in ipairs(variants) do
+    local name, given = variant[1], variant[2]
+    it(name .. " equals its equations, with gradients", function()
+      lurn.manual_seed(23)
+      local layer = shake(nn.LayerNormLSTM(3, 4, given):to "float64")
+      local P = given.proj_size or 4
+      local x, h0, c0 = leaf(randn(5, 2, 3)), leaf(randn(1, 2, P)), leaf(randn(1, 2, 4))
+      local y, state = layer(x, { h = h0, c = c0 })
+      local w, h, c, hs = without_suffix(layer, "_l0"), h0[1], c0[1], {}
+      for t = 1, 5 do
+        h, c = variant_by_hand(w, x[t], h, c, given.coupled)
+        hs[t] = h
+      end
+      local z = lurn.stack(hs, 1)
+      assert.is_true(distance(y, z) < EXACT and distance(state.c[1], c) < EXACT)
+      local leaves = layer:parameters()
+      table.move({ x, h0, c0 }, 1, 3, #leaves + 1, leaves)
+      local function loss(out, last) return (out * 3):sin():sum() + last:square():sum() end
+      local have, want = { lurn.grad(loss(y, state.c), leaves) }, { lurn.grad(loss(z, c), leaves) }
+      for i, grad in ipairs(have) do assert.is_true(distance(grad, want[i]) < 1e-11) end
+      if given.proj_size then return end
+      local cell = nn.LayerNormLSTMCell(3, 4, given):to "float64"
+      for full, p in pairs(w) do
+        if full ~= "eps" then lurn.no_grad(function() cell[full]:copy_(p) end) end
+      end
+      assert.is_true(distance(cell(x[1], { h = h0[1], c = c0[1] }).h, y[1]) < EXACT)
+    end)
+  end
+
+  it("all of them begins as nn.LSTM, stacks and goes both ways", function()
+    local given = { proj_size = 2, peephole = true, coupled = true, forget_bias = 1, num_layers = 2,
+      bidirectional = true }
+    local layer, plain = nn.LayerNormLSTM(3, 4, given), nn.LSTM(3, 4, given)
+    for full, p in plain:named_parameters() do assert.same(p.shape, layer[full].shape) end
+    assert.same({ 12 }, { table.unpack(layer.gain_hh_l1_reverse.shape) })
+    assert.same({ 1, 1, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0 }, layer.bias_ih_l1:totable())
+    local y, state = layer(lurn.randn(5, 2, 3))
+    assert.same({ "{5, 2, 4}", "{4, 2, 2}", "{4, 2, 4}" }, { tostring(y.shape), tostring(state.h.shape),
+      tostring(state.c.shape) })
+    y = layer(lurn.zeros(0, 2, 3))
+    assert.equal("{0, 2, 4}", tostring(y.shape))
+  end)
+end)
 
 it("LayerNormLSTM takes a forget bias", function()
   local layer = nn.LayerNormLSTM(2, 3, { forget_bias = 2, num_layers = 2 })
@@ -192,7 +261,12 @@ describe("nn.LayerNormLSTMCell and nn.LayerNormGRUCell", function()
     fails("LayerNormGRUCell: input has 4 features; expected 3", cell, lurn.zeros(2, 4))
     fails("LayerNormGRUCell: state.h is float64; expected float32 like the input", cell, lurn.zeros(2, 3),
       { h = lurn.zeros(2, 4):to "float64" })
-    fails('nn.LayerNormGRUCell: there is no option "forget_bias"', nn.LayerNormGRUCell, 3, 4, { forget_bias = 1 })
+    fails("nn.LayerNormGRUCell: option forget_bias is there for nn.LayerNormLSTMCell only", nn.LayerNormGRUCell, 3, 4,
+      { forget_bias = 1 })
+    fails("nn.LayerNormGRU: option proj_size is there for nn.LayerNormLSTM only", nn.LayerNormGRU, 3, 4,
+      { proj_size = 1 })
+    fails("nn.LayerNormLSTM: proj_size is 4; expected less than hidden_size, 4", nn.LayerNormLSTM, 3, 4,
+      { proj_size = 4 })
     fails("nn.LayerNormGRUCell: eps is -1; expected a positive number", nn.LayerNormGRUCell, 3, 4, { eps = -1 })
   end)
 end)

@@ -173,8 +173,6 @@ describe("options of noise", function()
     fails('nn.GRU: zoneout has the field "c"; the state has only h', nn.GRU, 3, 4, { zoneout = { c = 0.5 } })
     fails('nn.LSTMCell: zoneout has the field "x"; the state has h and c', nn.LSTMCell, 3, 4, { zoneout = { x = 0.5 } })
     fails("nn.RNN: recurrent_dropout is 2; expected a number from 0 to 1", nn.RNN, 3, 4, { recurrent_dropout = 2 })
-    fails("LSTM: a layer that goes step by step, for its zoneout", nn.LSTM(3, 4, { zoneout = 0.5 }),
-      lurn.zeros(2, 1, 3), nil, { record = {} })
     fails("LSTM: lengths[1] is 3, expected 0..2", nn.LSTM(3, 4, { zoneout = 0.5 }), lurn.zeros(2, 1, 3), nil,
       { lengths = { 3 } })
     local c = lurn.zeros(1, 1, 4)
