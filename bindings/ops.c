@@ -240,20 +240,33 @@ static void release_numbers(reading *r) {
   for (int i = 0; i < r->n_numbers; i++) lurn_release(*r->numbers[i].slot);
 }
 
-static int call_op(lua_State *L) {
+/* Raises the error of an op, under the name that it was called by. */
+static int raise_as(const reading *r, lurn_status status) {
+  size_t length = strlen(r->op->name);
+  const char *text = lurn_error(r->self->ctx);
+  if (r->name == r->op->name || strncmp(text, r->op->name, length) != 0 || text[length] != ':')
+    return bind_raise(r->L, status);
+  return bind_error(r->L, "%s%s", r->name, text + length);
+}
+
+static int run_op(lua_State *L, const char *name) {
   reading r;
   lurn_tensor *out[MAX_OUT] = {0}, **shells[MAX_OUT];
-  begin(&r, L, NULL);
+  begin(&r, L, name);
   for (int i = 0; i < r.op->n_outputs; i++) shells[i] = bind_new_tensor(L, r.self);
   read_arguments(&r);
   lurn_status status = make_numbers(&r);
   if (status == LURN_OK) status = lurn_op_call(r.self->ctx, r.op, r.args, out);
   release_numbers(&r);
-  if (status != LURN_OK) return bind_raise(L, status);
+  if (status != LURN_OK) return raise_as(&r, status);
   for (int i = 0; i < r.op->n_outputs; i++) *shells[i] = out[i];
   lua_settop(L, r.top + r.op->n_outputs);
   return r.op->n_outputs;
 }
+
+static int call_op(lua_State *L) { return run_op(L, NULL); }
+
+static int call_renamed(lua_State *L) { return run_op(L, lua_tostring(L, lua_upvalueindex(3))); }
 
 static int call_inplace(lua_State *L) {
   reading r;
@@ -513,6 +526,33 @@ static int call_negate(lua_State *L) {
   return call_op(L);
 }
 
+/* a & b, a | b, a ~ b and ~a, for masks only: of integers they would be something else. Lua passes the operand of ~a twice. */
+static int call_mask(lua_State *L) {
+  bind_state *self = bind_self(L);
+  const lurn_op_info *op = lua_touserdata(L, lua_upvalueindex(2));
+  for (int i = 1; i <= 2; i++) {
+    const lurn_tensor *t = bind_test_tensor(L, self, i);
+    if (t == NULL) return bind_error(L, "%s: expected bool tensors, got %s", op->name, bind_typename(L, i));
+    if (lurn_tensor_dtype(t) != LURN_BOOL)
+      return bind_error(L, "%s: expected bool tensors, got %s; compare first, as in x:gt(0) & x:lt(1)", op->name,
+                        lurn_dtype_name(lurn_tensor_dtype(t)));
+  }
+  if (strcmp(op->name, "logical_not") == 0) lua_settop(L, 1);
+  return call_op(L);
+}
+
+/* core.op_as(op, name): the op as a function that has this name in errors, for lurn's own scripts. */
+static int op_as(lua_State *L) {
+  const lurn_op_info *op = lurn_op_find(luaL_checkstring(L, 1));
+  luaL_checkstring(L, 2);
+  luaL_argcheck(L, op != NULL, 1, "an op");
+  lua_pushlightuserdata(L, bind_self(L));
+  lua_pushlightuserdata(L, (void *)(uintptr_t)op);
+  lua_pushvalue(L, 2);
+  lua_pushcclosure(L, call_renamed, 3);
+  return 1;
+}
+
 /* ---- Descriptions, for documentation and specs ------------------------------------------------------------- */
 
 static const char *const kinds[] = {"tensor", "scalar", "optional", "list", "int",    "real",  "flag",   "dim",
@@ -597,8 +637,9 @@ void bind_open_ops(lua_State *L, bind_state *self) {
   static const struct {
     const char *event, *op;
   } operators[] = {{"__add", "add"}, {"__sub", "sub"},       {"__mul", "mul"},          {"__div", "div"},
-                   {"__pow", "pow"}, {"__mod", "remainder"}, {"__idiv", "floor_divide"}};
-  static const luaL_Reg functions[] = {{"op_list", op_list}, {"einsum", einsum}, {NULL, NULL}};
+                   {"__pow", "pow"}, {"__mod", "remainder"}, {"__idiv", "floor_divide"}},
+    masks[] = {{"__band", "logical_and"}, {"__bor", "logical_or"}, {"__bxor", "logical_xor"}, {"__bnot", "logical_not"}};
+  static const luaL_Reg functions[] = {{"op_list", op_list}, {"einsum", einsum}, {"op_as", op_as}, {NULL, NULL}};
   bind_push_methods(L);
   for (int i = 0; i < lurn_op_count(); i++) add_op(L, self, lurn_op_at(i));
   lua_pop(L, 1);
@@ -606,6 +647,10 @@ void bind_open_ops(lua_State *L, bind_state *self) {
   for (size_t i = 0; i < sizeof operators / sizeof operators[0]; i++) {
     push_op(L, self, lurn_op_find(operators[i].op), call_op);
     lua_setfield(L, -2, operators[i].event);
+  }
+  for (size_t i = 0; i < sizeof masks / sizeof masks[0]; i++) {
+    push_op(L, self, lurn_op_find(masks[i].op), call_mask);
+    lua_setfield(L, -2, masks[i].event);
   }
   push_op(L, self, lurn_op_find("neg"), call_negate);
   lua_setfield(L, -2, "__unm");

@@ -50,7 +50,8 @@ local INTERNAL = {
   restore = "under no_grad and scope", scope_open = "under scope",
   scope_close = "under scope", version_of = "under save_for_backward", optim_new = "under lurn.optim",
   has_shape = "checks of nn", sizes_like = "checks of nn", last_size = "checks of nn",
-  clip_grad_norm = "under nn.utils", clip_grad_value = "under nn.utils", op_list = "for documentation and specs",
+  clip_grad_norm = "under nn.utils", clip_grad_value = "under nn.utils",
+  op_as = "under functions made of ops", op_list = "for documentation and specs",
 }
 
 -- Functions with public names in a table and, for classes, in what they inherit; `path` as the reference calls it.

@@ -172,6 +172,7 @@ static lurn_status lerp_forward(lurn__call *call) {
   const struct lurn__lerp_args *args = call->args;
   lurn_tensor **y = lurn__temp(&call->temps);
   LURN__TRY(lurn__need_float(call, args->a, "a"));
+  if (args->b->dtype == LURN_BOOL) return lurn__op_fail(call, LURN_EDTYPE, "b is bool; expected numbers");
   LURN__TRY(lurn__save_in(call, SAVED_START, args->a));
   LURN__TRY(lurn__save_in(call, SAVED_END, args->b));
   LURN__TRY(lurn__save_in(call, SAVED_SHARE, args->weight));

@@ -70,6 +70,8 @@ const lurn__op lurn__op_add = {.forward = add_forward,
 
 static lurn_status sub_forward(lurn__call *call) {
   const struct lurn__sub_args *args = call->args;
+  if (args->a->dtype == LURN_BOOL || args->b->dtype == LURN_BOOL)
+    return lurn__op_fail(call, LURN_EDTYPE, "not defined for bool; logical_not inverts a mask, to makes numbers of it");
   return binary(call, LURN__BINARY_SUB, args->a, args->b, result_dtype(call, args->a, args->b));
 }
 
@@ -81,7 +83,8 @@ static lurn_status sub_backward(lurn__grad_call *grad) {
 
 const lurn__op lurn__op_sub = {.forward = sub_forward,
                                .backward = sub_backward,
-                               .doc = "a - b, elementwise.\nBroadcasting and dtypes as for add; not defined for bool."};
+                               .doc = "a - b, elementwise.\nBroadcasting and dtypes as for add; not defined where one of them is "
+                                      "bool, as in PyTorch: logical_not inverts a mask."};
 
 /* ---- mul --------------------------------------------------------------------------------------------------- */
 
@@ -159,14 +162,14 @@ static lurn_status pow_forward(lurn__call *call) {
 static lurn_status pow_grad_base(lurn__grad_call *grad) {
   lurn_ctx *ctx = grad->ctx;
   lurn_tensor *a = grad->saved[SAVED_A], *b = grad->saved[SAVED_B];
-  lurn_tensor **one = lurn__temp(&grad->temps), **less = lurn__temp(&grad->temps), **power = lurn__temp(&grad->temps),
+  lurn_tensor **minus_one = lurn__temp(&grad->temps), **less = lurn__temp(&grad->temps), **power = lurn__temp(&grad->temps),
               **g = lurn__temp(&grad->temps);
   if (is_number(b, 2)) {
     LURN__TRY(lurn__mul(ctx, a, b, power));
     return give_product(grad, 0, grad->grad_out[0], *power);
   }
-  LURN__TRY(lurn_scalar_int(ctx, 1, one));
-  LURN__TRY(lurn__sub(ctx, b, *one, less));
+  LURN__TRY(lurn_scalar_int(ctx, -1, minus_one));
+  LURN__TRY(lurn__add(ctx, b, *minus_one, less)); /* sub does not take a bool b */
   (*less)->weak = b->weak;
   LURN__TRY(lurn__pow(ctx, a, *less, power));
   LURN__TRY(lurn__mul(ctx, *power, b, g));

@@ -38,7 +38,7 @@ static lurn_status l1_loss_forward(lurn__call *call) {
   const struct lurn__l1_loss_args *args = call->args;
   lurn_tensor **difference = lurn__temp(&call->temps), **distance = lurn__temp(&call->temps);
   LURN__TRY(check_pair(call, args->input, args->target, args->reduction));
-  LURN__TRY(lurn__sub(call->ctx, args->input, args->target, difference));
+  LURN__TRY(lurn__difference(call->ctx, &call->temps, args->input, args->target, difference));
   LURN__TRY(lurn__abs(call->ctx, *difference, distance));
   LURN__TRY(lurn__save_in(call, SAVED_DIFFERENCE, *difference));
   return lurn__reduce_losses(call, *distance, args->reduction, (double)lurn__numel(*distance));
@@ -80,7 +80,7 @@ static lurn_status smooth_l1_loss_forward(lurn__call *call) {
   LURN__TRY(check_pair(call, args->input, args->target, args->reduction));
   if (!(args->beta >= 0 && args->beta < INFINITY))
     return lurn__op_fail(call, LURN_EVALUE, "beta is %g; expected a finite number of at least 0", args->beta);
-  LURN__TRY(lurn__sub(call->ctx, args->input, args->target, difference));
+  LURN__TRY(lurn__difference(call->ctx, &call->temps, args->input, args->target, difference));
   LURN__TRY(lurn__abs(call->ctx, *difference, distance));
   LURN__TRY(lurn__save_in(call, SAVED_DIFFERENCE, *difference));
   if (args->beta == 0) *losses = lurn_retain(*distance);
@@ -127,9 +127,9 @@ static lurn_status make_factors(lurn_ctx *ctx, lurn__temps *temps, lurn_tensor *
                                 lurn_tensor **negative, lurn_tensor **k) {
   lurn_tensor **one = lurn__temp(temps), **excess = lurn__temp(temps), **product = lurn__temp(temps);
   LURN__TRY(lurn_scalar(ctx, 1, one));
-  LURN__TRY(lurn__sub(ctx, *one, t, negative));
+  LURN__TRY(lurn__difference(ctx, temps, *one, t, negative));
   if (pos_weight == NULL) return LURN_OK;
-  LURN__TRY(lurn__sub(ctx, pos_weight, *one, excess));
+  LURN__TRY(lurn__difference(ctx, temps, pos_weight, *one, excess));
   LURN__TRY(lurn__mul(ctx, *excess, t, product));
   return lurn__add(ctx, *one, *product, k);
 }
@@ -201,7 +201,7 @@ static lurn_status target_slope(lurn__grad_call *grad, lurn_tensor **out) {
               **bent = lurn__temp(temps);
   if (pos_weight == NULL) return lurn__neg(grad->ctx, x, out);
   LURN__TRY(lurn_scalar(grad->ctx, 1, one));
-  LURN__TRY(lurn__sub(grad->ctx, pos_weight, *one, excess));
+  LURN__TRY(lurn__difference(grad->ctx, temps, pos_weight, *one, excess));
   LURN__TRY(softplus_of_minus(grad->ctx, temps, x, wrong));
   LURN__TRY(lurn__mul(grad->ctx, *excess, *wrong, bent));
   return lurn__sub(grad->ctx, *bent, x, out);

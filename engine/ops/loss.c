@@ -10,6 +10,19 @@ lurn_status lurn__check_reduction(lurn__call *call, int64_t reduction) {
                        (long long)reduction);
 }
 
+static lurn_status as_numbers(lurn_ctx *ctx, lurn_tensor *t, lurn_tensor **out) {
+  if (t->dtype == LURN_BOOL) return lurn__to(ctx, t, LURN_FLOAT32, out); /* 0 and 1 are exact in any float */
+  *out = lurn_retain(t);
+  return LURN_OK;
+}
+
+lurn_status lurn__difference(lurn_ctx *ctx, lurn__temps *temps, lurn_tensor *a, lurn_tensor *b, lurn_tensor **out) {
+  lurn_tensor **x = lurn__temp(temps), **y = lurn__temp(temps);
+  LURN__TRY(as_numbers(ctx, a, x));
+  LURN__TRY(as_numbers(ctx, b, y));
+  return lurn__sub(ctx, *x, *y, out);
+}
+
 /* ---- Targets ----------------------------------------------------------------------------------------------- */
 
 /* Classes counted from 0, -1 where ignored; and the total weight of those that are not. */
@@ -263,7 +276,7 @@ static lurn_status mse_loss_forward(lurn__call *call) {
   if (!lurn__shape_equal(&args->input->shape, &args->target->shape))
     return lurn__op_fail(call, LURN_ESHAPE, "input has shape %s and target %s; expected the same",
                          LURN__SHAPE(args->input), LURN__SHAPE(args->target));
-  LURN__TRY(lurn__sub(call->ctx, args->input, args->target, difference));
+  LURN__TRY(lurn__difference(call->ctx, &call->temps, args->input, args->target, difference));
   LURN__TRY(lurn__square(call->ctx, *difference, squared));
   LURN__TRY(lurn__save_in(call, SAVED_DIFFERENCE, *difference));
   return lurn__reduce_losses(call, *squared, args->reduction, (double)lurn__numel(*squared));

@@ -86,8 +86,12 @@ describe("var_mean and std_mean", function()
       end
     end
     assert.equal("var_mean: x: expected a tensor, got a string", message(lurn.var_mean, "x"))
-    assert.equal("std: there is no option base; known are: dim, correction, keepdim",
+    assert.equal("std_mean: there is no option base; known are: dim, correction, keepdim",
       message(lurn.std_mean, x, { base = 1 }))
+    assert.equal("var_mean: dimension 4 of a tensor with 3; expected 1..3 or -3..-1", message(x.var_mean, x, 4))
+    assert.equal("var_mean: dim is 0; dimensions count from 1, or from -1 at the end", message(x.var_mean, x, 0))
+    assert.equal("std_mean: x is int64; expected float32 or float64", message(lurn.std_mean, lurn.arange(3)))
+    assert.equal("var: dimension 4 of a tensor with 3; expected 1..3 or -3..-1", message(x.var, x, 4))
   end)
 end)
 
@@ -147,5 +151,49 @@ describe("recurrent ops without hidden units", function()
       assert.equal(name .. ": w_ih has shape (0, 3): hidden is 0, expected at least 1",
         message(lurn[name], x, none, lurn.zeros(0, 0)))
     end
+  end)
+end)
+
+describe("bool operands", function()
+  local mask, x = lurn.tensor({ true, false }, { dtype = "bool" }), lurn.tensor { 3, 4 }
+
+  it("of sub are an error, as in PyTorch, also one of them", function()
+    local text = "sub: not defined for bool; logical_not inverts a mask, to makes numbers of it"
+    assert.equal(text, message(lurn.sub, mask, x))
+    assert.equal(text, message(lurn.sub, x, mask))
+    assert.equal(text, message(function() return 1 - mask end))
+    assert.equal(text, message(function() return mask - 1.5 end))
+    assert.equal("sub_: not defined for bool; logical_not inverts a mask, to makes numbers of it",
+      message(function() return x:clone():sub_(mask) end))
+    assert.equal("lerp: b is bool; expected numbers", message(lurn.lerp, x, mask, 0.5))
+    assert.same({ 4, 4 }, (x + mask):totable())
+  end)
+
+  it("are targets of losses, and exponents with a gradient", function()
+    for _, name in ipairs { "mse_loss", "l1_loss", "smooth_l1_loss", "binary_cross_entropy_with_logits" } do
+      local a, b = leaf { 0.5, -2 }, leaf { 0.5, -2 }
+      local have, want = lurn[name](a, mask), lurn[name](b, mask:to "float64")
+      assert.equal(want:item(), have:item())
+      have:backward()
+      want:backward()
+      assert.same(b.grad:totable(), a.grad:totable())
+    end
+    local a = leaf { 0.5, -2 }
+    a:pow(mask):sum():backward()
+    assert.same({ 1, 0 }, a.grad:totable())
+  end)
+
+  it("combine by &, |, ~ of two and ~ of one", function()
+    local other = lurn.tensor({ true, true }, { dtype = "bool" })
+    assert.same({ true, false }, (mask & other):totable())
+    assert.same({ true, true }, (mask | other):totable())
+    assert.same({ false, true }, (mask ~ other):totable())
+    assert.same({ false, true }, (~mask):totable())
+    assert.equal("bool", (~mask).dtype)
+    assert.equal("logical_and: expected bool tensors, got float32; compare first, as in x:gt(0) & x:lt(1)",
+      message(function() return mask & x end))
+    assert.equal("logical_or: expected bool tensors, got an integer", message(function() return mask | 1 end))
+    assert.equal("logical_not: expected bool tensors, got float32; compare first, as in x:gt(0) & x:lt(1)",
+      message(function() return ~x end))
   end)
 end)

@@ -320,7 +320,7 @@ local function describe_binary(op, case)
       it("gives what the naive code does in " .. dtype, function()
         if dtype == "bool" and case.bools == false then
           local x = lurn.ones(2, { dtype = dtype })
-          check_message(f, { x, x }, op.name .. ": not defined for bool")
+          check_message(f, { x, x }, op.name .. ": not defined for bool" .. (case.bools_hint or ""))
         elseif dtype ~= "bool" or case.bools then
           check_dtype(dtype)
         end

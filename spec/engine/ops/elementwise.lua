@@ -3,6 +3,7 @@
 -- of(x [, y])  the expected value; math types as Lua's, so that integers stay integers
 -- integers     what integer operands give: "same" dtype, "float32", "bool", or false: an error
 -- bools        the same for bool operands
+-- bools_hint   what the message for bools ends in
 -- takes        which of the sample values the function is defined for
 -- smooth       which of them a gradient can be checked at by differences (default: all that `takes`)
 -- rtol         of float32, relative; a few units in the last place (6e-8 each) unless told otherwise
@@ -110,7 +111,8 @@ end
 
 local binary = {
   add = { of = function(x, y) return x + y end, integers = "same", bools = "or" },
-  sub = { of = function(x, y) return x - y end, integers = "same", bools = false },
+  sub = { of = function(x, y) return x - y end, integers = "same", bools = false,
+    bools_hint = "; logical_not inverts a mask, to makes numbers of it" },
   mul = { of = function(x, y) return x * y end, integers = "same", bools = "and" },
   div = { of = function(x, y) return x / y end, integers = "float32", takes = function(_, y) return y ~= 0 end },
   pow = { of = power, integers = "same", bools = false, takes = function(x, y) return x > 0 and math.abs(y) < 5 end },

@@ -194,6 +194,7 @@ static bool binary_dtype(const naive_call *call, int op, lurn_dtype *common, lur
     *result = LURN_BOOL;
     return true;
   }
+  if (op == SUB && (a->dtype == LURN_BOOL || b->dtype == LURN_BOOL)) return false;
   if (call->inplace && naive_is_float(dtype) == naive_is_float(a->dtype) && a->dtype != LURN_BOOL) dtype = a->dtype;
   if (op == DIV && !naive_is_float(dtype)) dtype = LURN_FLOAT32;
   *common = *result = dtype;
