@@ -11,7 +11,7 @@ local SCRIPTS = "scripts/lurn/"
 local sections = {
   { "Making tensors, elements, settings", { "meta.lua", "tensor.lua" } },
   { "Ops" },
-  { "Methods made of ops", { "arrange.lua", "numeric.lua" } },
+  { "Methods made of ops", { "arrange.lua", "numeric.lua", "shorthand.lua", "composed.lua" } },
   { "Gradients", { "autograd.lua" } },
   { "lurn.nn: modules",
     { "nn/module.lua", "nn/parameter.lua", "nn/sequential.lua", "nn/module_list.lua", "nn/module_dict.lua" } },
@@ -22,7 +22,7 @@ local sections = {
     { "nn/recurrent.lua", "nn/rnn.lua", "nn/layer_norm_rnn.lua", "nn/cells.lua", "nn/unroll.lua", "nn/state.lua" } },
   { "lurn.nn: attention", { "nn/attention.lua", "nn/multihead_attention.lua" } },
   { "lurn.nn: losses", { "nn/losses.lua" } },
-  { "lurn.nn.functional", { "nn/functional.lua" } },
+  { "lurn.nn.functional", { "nn/functional.lua", "nn/more_losses.lua", "nn/more_activations.lua" } },
   { "lurn.nn.init, lurn.nn.utils", { "nn/initializers.lua", "nn/utils.lua", "nn/padding.lua", "nn/checkpoint.lua" } },
   { "lurn.optim", { "optim/init.lua", "optim/optimizer.lua", "optim/lr_scheduler.lua" } },
   { "lurn.data", { "data/text.lua", "data/vocab.lua", "data/stream.lua" } },
@@ -34,6 +34,7 @@ local sections = {
 local names = {
   core = "lurn",
   functional = "nn.functional",
+  more = "nn.functional",
   init = "nn.init",
   utils = "nn.utils",
   rnn = "nn.utils.rnn",

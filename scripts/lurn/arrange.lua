@@ -298,14 +298,14 @@ methods.bucketize = core.bucketize
 --- a . b / max(|a| |b|, eps) along dim; shapes broadcast.
 ---@param a lurn.Tensor
 ---@param b lurn.Tensor
----@param options {dim: integer?, eps: number?}? default 1, 1e-8
+---@param options {dim: integer?, eps: number?}? default 2 (of vectors 1), 1e-8
 ---@return lurn.Tensor
 function core.cosine_similarity(a, b, options)
   check_tensor(a, "cosine_similarity", "a")
   check_tensor(b, "cosine_similarity", "b")
   options = check_options(options, "cosine_similarity", { "dim", "eps" })
   local x = a * b
-  local dim = dim_of(x, options.dim, "cosine_similarity")
+  local dim = dim_of(x, options.dim or math.min(2, x.ndim), "cosine_similarity")
   local function squares(t) return (t * t + x:detach() * 0):sum(dim) end
   local eps = options.eps or 1e-8
   if type(eps) ~= "number" then

@@ -10,6 +10,8 @@ core.library((source:gsub("init%.lua$", "")))
 require "lurn.tensor"
 require "lurn.arrange"
 require "lurn.numeric"
+require "lurn.shorthand"
+require "lurn.composed"
 require "lurn.autograd"
 
 ---@class lurn

@@ -92,6 +92,47 @@ core.clip = methods.clip
 
 -- ---- Moments ----------------------------------------------------------------------------------
 
+-- x:var(dim, false), x:var{unbiased = false}: PyTorch's older word for correction.
+local function with_unbiased(op, who)
+  local function correction_of(unbiased)
+    if type(unbiased) ~= "boolean" then
+      core.raise(("%s: unbiased: expected true or false, got a %s"):format(who, type(unbiased)))
+    end
+    return unbiased and 1 or 0
+  end
+  return function(x, ...)
+    local n = select("#", ...)
+    if n == 0 then return op(x) end
+    local args = { ... }
+    local last = args[n]
+    if type(last) == "table" and last.unbiased ~= nil then
+      local options = { correction = correction_of(last.unbiased) }
+      for name, value in pairs(last) do
+        if name ~= "unbiased" then options[name] = value end
+      end
+      args[n] = options
+    end
+    if type(args[1]) == "boolean" then
+      table.insert(args, 1, nil)
+      n = n + 1
+    end
+    if type(args[2]) == "boolean" then args[2] = correction_of(args[2]) end
+    return op(x, table.unpack(args, 1, n))
+  end
+end
+
+--- sum (x - mean)^2 / (n - correction) over the dimensions dim, or over all: x:var(dim, correction = 1, keepdim), also
+--- by name; `unbiased = false` is correction = 0.
+---@param dim integer|integer[]|nil
+---@param correction number|boolean|nil
+---@param keepdim boolean?
+---@return lurn.Tensor
+methods.var = with_unbiased(methods.var, "var")
+--- The square root of var, with the same arguments.
+---@return lurn.Tensor
+methods.std = with_unbiased(methods.std, "std")
+core.var, core.std = methods.var, methods.std
+
 -- dim and keepdim of var's arguments, as options of mean.
 local function along(dim, correction, keepdim)
   local named = type(dim) == "table" and dim[1] == nil and dim or type(correction) == "table" and correction
@@ -105,7 +146,7 @@ end
 -- A spread and the mean along the same dimensions.
 local function with_mean(name)
   local who = name .. "_mean"
-  local spread_of = core.op_as(name, who)
+  local spread_of = with_unbiased(core.op_as(name, who), who)
   return function(x, ...)
     check_tensor(x, who, "x")
     local spread = spread_of(x, ...)
@@ -130,6 +171,75 @@ core.var_mean = methods.var_mean
 ---@return lurn.Tensor mean
 methods.std_mean = with_mean "std"
 core.std_mean = methods.std_mean
+
+-- ---- What PyTorch's functions take besides --------------------------------------------------
+
+local norm, logsumexp, flip = methods.norm, methods.logsumexp, methods.flip
+
+-- Elements that are not 0, in the dtype of x: what norm tends to for p towards 0.
+local function count_norm(x, options)
+  check_tensor(x, "norm", "x")
+  local dims = options.dim
+  local count = core.no_grad(core.count_nonzero, x, { dim = dims, keepdim = options.keepdim })
+  return count:to(x.dtype)
+end
+
+--- (sum |x|^p)^(1/p) over the dimensions dim, or over all: x:norm(p = 2, dim, keepdim) or x:norm{p = ..., dim = ...}. p
+--- may be infinite, or 0: the number of elements that are not 0; "fro" is 2.
+---@param p number|"fro"|nil
+---@param dim integer|integer[]|nil
+---@param keepdim boolean?
+---@return lurn.Tensor
+function methods:norm(p, dim, keepdim, ...)
+  if select("#", ...) > 0 or self == nil then return norm(self, p, dim, keepdim, ...) end
+  local options = { p = p, dim = dim, keepdim = keepdim }
+  for _, given in pairs { p or false, dim or false, keepdim or false } do
+    if type(given) == "table" and #given == 0 then
+      for name, value in pairs(given) do options[name] = value end
+    end
+  end
+  for _, name in ipairs { "p", "dim", "keepdim" } do
+    local value = options[name]
+    if type(value) == "table" and #value == 0 then options[name] = nil end
+  end
+  if options.p == "fro" then options.p = 2 end
+  if options.p == 0 and (self.dtype == "float32" or self.dtype == "float64") then return count_norm(self, options) end
+  return norm(self, options)
+end
+core.norm = methods.norm
+
+--- log(sum(exp(x))) along dim, or along the dimensions of a list.
+---@param dim integer|integer[]
+---@param keepdim boolean?
+---@return lurn.Tensor
+function methods:logsumexp(dim, keepdim, ...)
+  if type(dim) ~= "table" or #dim == 0 then return logsumexp(self, dim, keepdim, ...) end
+  check_tensor(self, "logsumexp", "self")
+  if type(keepdim) == "table" then keepdim = keepdim.keepdim end
+  local order, sizes, y = {}, self.shape, self
+  for i, d in ipairs(dim) do
+    order[i] = check.dim_of(self, d, "logsumexp")
+    sizes[order[i]] = 1
+  end
+  table.sort(order)
+  for i = #order, 1, -1 do
+    if order[i] == order[i + 1] then
+      core.raise(("logsumexp: dimension %d is named twice"):format(order[i]))
+    end
+    y = logsumexp(y, order[i])
+  end
+  return keepdim and y:reshape(sizes) or y
+end
+core.logsumexp = methods.logsumexp
+
+--- x with the order reversed along dimensions: x:flip(1, 2) or x:flip{1, 2}; along all without any.
+---@param ... integer|integer[]
+---@return lurn.Tensor
+function methods:flip(...)
+  if select("#", ...) > 1 and math.type((...)) == "integer" then return flip(self, { ... }) end
+  return flip(self, ...)
+end
+core.flip = methods.flip
 
 -- ---- Sums in another dtype --------------------------------------------------------------------
 

@@ -3,6 +3,7 @@
 local core = require "lurn.core"
 local check = require "lurn.nn.check"
 local Module = require "lurn.nn.module"
+local more = require "lurn.nn.more_activations"
 
 local activations = {}
 
@@ -34,6 +35,27 @@ activations.Softplus = of_op("Softplus", core.softplus)
 
 ---`x sigmoid(x)`. Elfwing, Uchibe, Doya: Sigmoid-weighted linear units. Neural Networks 107, 2018.
 activations.SiLU = of_op("SiLU", core.silu)
+
+---`scale (x above 0, else alpha (exp(x) - 1))`; see nn.functional.selu.
+activations.SELU = of_op("SELU", more.selu)
+
+---`x tanh(softplus(x))`; see nn.functional.mish.
+activations.Mish = of_op("Mish", more.mish)
+
+---`x / (1 + |x|)`
+activations.Softsign = of_op("Softsign", more.softsign)
+
+---`min(max(x, 0), 6)`
+activations.ReLU6 = of_op("ReLU6", more.relu6)
+
+---`min(max(x + 3, 0), 6) / 6`
+activations.Hardsigmoid = of_op("Hardsigmoid", more.hardsigmoid)
+
+---`x min(max(x + 3, 0), 6) / 6`; see nn.functional.hardswish.
+activations.Hardswish = of_op("Hardswish", more.hardswish)
+
+---`log(1 / (1 + exp(-x)))`
+activations.LogSigmoid = of_op("LogSigmoid", more.logsigmoid)
 
 ---x itself: takes any arguments, gives back its first input.
 activations.Identity = Module:extend "Identity"
@@ -70,6 +92,9 @@ activations.ELU = with_numbers("ELU", core.elu, { "alpha" }, { 1 })
 ---x above 0, else `negative_slope x`: `nn.LeakyReLU(negative_slope)`, 0.01 by default. Maas, Hannun, Ng: Rectifier
 ---nonlinearities improve neural network acoustic models. ICML 2013.
 activations.LeakyReLU = with_numbers("LeakyReLU", core.leaky_relu, { "negative_slope" }, { 0.01 })
+
+---`max(0, x) + min(0, alpha (exp(x / alpha) - 1))`: `nn.CELU(alpha)`, 1 by default; see nn.functional.celu.
+activations.CELU = with_numbers("CELU", more.celu, { "alpha" }, { 1 })
 
 ---x cut to min_val..max_val: `nn.Hardtanh(min_val, max_val)`, -1 and 1 by default.
 activations.Hardtanh = with_numbers("Hardtanh", core.hardtanh, { "min_val", "max_val" }, { -1, 1 })
@@ -115,5 +140,9 @@ activations.Softmax = along_dim("Softmax", core.softmax)
 
 ---`log softmax(x)` along a dimension: `nn.LogSoftmax(dim)`, -1 (the last) by default.
 activations.LogSoftmax = along_dim("LogSoftmax", core.log_softmax)
+
+---The first half along a dimension, gated by the sigmoid of the second: `nn.GLU(dim)`, -1 (the last) by default; see
+---nn.functional.glu.
+activations.GLU = along_dim("GLU", more.glu)
 
 return activations

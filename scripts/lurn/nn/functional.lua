@@ -3,9 +3,15 @@
 local core = require "lurn.core"
 local attend = require "lurn.nn.attend"
 local check = require "lurn.nn.check"
+local more_activations = require "lurn.nn.more_activations"
+local more_losses = require "lurn.nn.more_losses"
 local options = require "lurn.nn.options"
 
 local functional = {}
+
+for _, part in ipairs { more_activations, more_losses } do
+  for name, fn in pairs(part) do functional[name] = fn end
+end
 
 ---`x W^T + b`: linear(x (..., D), weight (C, D), bias (C) or nil)
 functional.linear = core.linear
@@ -29,7 +35,7 @@ functional.leaky_relu = core.leaky_relu
 functional.hardtanh = core.hardtanh
 ---1 at the position that an id names, else 0, along a new last dimension; int64: one_hot(ids (...), classes).
 functional.one_hot = core.one_hot
----cosine_similarity(a, b, {dim = 1, eps = 1e-8})
+---cosine_similarity(a, b, {dim = 2, eps = 1e-8}); of vectors along 1
 functional.cosine_similarity = core.cosine_similarity
 ---softmax(x, dim)
 functional.softmax = core.softmax
@@ -37,14 +43,9 @@ functional.softmax = core.softmax
 functional.log_softmax = core.log_softmax
 ---dropout(x, p, training) or dropout(x, {p = 0.5, training = true})
 functional.dropout = core.dropout
----layer_norm(x, {weight, bias, eps = 1e-5, dims = 1}): over the last `dims` dimensions, of which weight and bias have
----the sizes
-functional.layer_norm = core.layer_norm
 
----`-log softmax(logits)[target]`, in nats: cross_entropy(logits (..., C), targets (...), {weight,
----ignore_index = -100, label_smoothing = 0, reduction = "mean"|"sum"|"none"}). Targets count from 1; ignore_index is
----compared with them as given.
-functional.cross_entropy = core.cross_entropy
+-- ---- Losses ----
+
 ---`-log_probs[target]`: nll_loss(log_probs (..., C), targets (...), {weight, ignore_index = -100, reduction = "mean"}).
 functional.nll_loss = core.nll_loss
 ---`(input - target)^2`: mse_loss(input, target, {reduction = "mean"}), equal shapes.
@@ -58,42 +59,124 @@ functional.smooth_l1_loss = core.smooth_l1_loss
 ---binary_cross_entropy_with_logits(logits, target, {weight, pos_weight, reduction = "mean"}), equal shapes;
 ---target 0..1; the weights broadcast.
 functional.binary_cross_entropy_with_logits = core.binary_cross_entropy_with_logits
----`-log` of the probability of all alignments of targets to log_probs: ctc_loss(log_probs (T, N, C), targets (N, S),
----input_lengths (N), target_lengths (N), {blank = 1, reduction = "mean", zero_infinity = false}). Targets may also
----stand in one dimension, all in turn. "mean" divides each loss by its target length first.
----Graves et al.: Connectionist temporal classification. ICML 2006.
-functional.ctc_loss = core.ctc_loss
+
+-- ---- Normalization ----
+
+-- The sizes that PyTorch's second argument names, as a list; nil for any other argument.
+local function sizes_of(value)
+  if math.type(value) == "integer" then return { value } end
+  return type(value) == "table" and #value > 0 and value or nil
+end
+
+-- In PyTorch's order, where the sizes of the last dimensions come second.
+local function layer_norm_by_sizes(x, sizes, weight, bias, eps, ...)
+  check.tensor("layer_norm", "x", x)
+  local shape = x.shape
+  local fits = #sizes <= #shape
+  for i = 1, fits and #sizes or 0 do fits = fits and sizes[i] == shape[#shape - #sizes + i] end
+  if not fits then
+    core.raise(("layer_norm: x has shape %s; expected (..., %s)"):format(check.shape_text(shape),
+      table.concat(sizes, ", ")))
+  end
+  if type(weight) == "table" and bias == nil then
+    local given = { dims = #sizes }
+    for name, value in pairs(weight) do given[name] = value end
+    return core.layer_norm(x, given)
+  end
+  return core.layer_norm(x, weight, bias, eps, #sizes, ...)
+end
+
+---x normalized over its last dimensions, `(x - mean) / sqrt(var + eps) weight + bias`: layer_norm(x, {weight, bias, eps
+---= 1e-5, dims = 1}), or layer_norm(x, sizes, weight, bias, eps), where sizes are those of the last dimensions. weight
+---and bias have these sizes.
+---@param x lurn.Tensor
+---@param ... any
+---@return lurn.Tensor
+function functional.layer_norm(x, ...)
+  local sizes = sizes_of((...))
+  if sizes then return layer_norm_by_sizes(x, sizes, select(2, ...)) end
+  return core.layer_norm(x, ...)
+end
 
 -- ---- Padding ----
 
----x with elements of the value put around it: pairs {before, after} of sizes for the last dimension, the one before
----it, and so on, one after another: pad(x (..., H, W), {left, right, top, bottom}, {value = 0}).
----@param x lurn.Tensor
----@param sizes integer[]
----@param given? {value: number}
----@return lurn.Tensor
-function functional.pad(x, sizes, given)
-  local value = options.read("pad", given, { { name = "value", kind = "number", default = 0 } }).value
+-- Which element of 1..n stands at place i of the padded dimension, where i may be below 1 or above n.
+local sources = {
+  replicate = function(i, n) return math.max(1, math.min(n, i)) end,
+  reflect = function(i, n) return i < 1 and 2 - i or i > n and 2 * n - i or i end,
+  circular = function(i, n) return (i - 1) % n + 1 end,
+}
+
+-- What the padding may be at most, beside an x of n.
+local limits = { replicate = function() return math.huge end, reflect = function(n) return n - 1 end,
+  circular = function(n) return n end }
+
+-- One dimension padded with elements of x.
+local function pad_by(mode, x, dim, before, after)
+  local n, index = x.shape[x.ndim + 1 + dim], {}
+  local most = limits[mode](n)
+  if n == 0 or before > most or after > most then
+    core.raise(("pad: %d and %d around a dimension of %d are too many for mode %s"):format(before, after, n, mode))
+  end
+  for i = 1 - before, n + after do index[#index + 1] = sources[mode](i, n) end
+  return x:index_select(dim, core.tensor(index, { dtype = "int64" }))
+end
+
+local function crop(x, dim, before, after)
+  local n = x.shape[x.ndim + 1 + dim]
+  local cut_before, cut_after = math.max(0, -before), math.max(0, -after)
+  if cut_before + cut_after == 0 then return x end
+  if cut_before + cut_after > n then
+    core.raise(("pad: %d and %d take more than the %d there are"):format(before, after, n))
+  end
+  return x:narrow(dim, cut_before + 1, n - cut_before - cut_after)
+end
+
+local function check_padding(x, sizes)
   check.tensor("pad", "x", x)
   if type(sizes) ~= "table" or #sizes % 2 ~= 0 or #sizes > 2 * x.ndim then
     core.raise(("pad: sizes is %s; expected a list of pairs for at most %d dimensions"):format(
       type(sizes) == "table" and ("a list of %d"):format(#sizes) or check.describe(sizes), x.ndim))
   end
+  for _, size in ipairs(sizes) do
+    if math.type(size) ~= "integer" then
+      core.raise(("pad: a size is %s; expected an integer"):format(check.describe(size)))
+    end
+  end
+end
+
+local pad_schema = {
+  { name = "mode", kind = { "constant", "reflect", "replicate", "circular" }, default = "constant" },
+  { name = "value", kind = "number", default = 0 },
+}
+
+---x with elements put around it: pairs {before, after} of sizes for the last dimension, the one before it, and so on,
+---one after another: pad(x (..., H, W), {left, right, top, bottom}, {mode = "constant", value = 0}). Other modes take
+---elements of x: "replicate" the outermost, "reflect" those inside it in reverse, "circular" those of the other end.
+---Negative sizes cut off.
+---@param x lurn.Tensor
+---@param sizes integer[]
+---@param given? {mode: string, value: number}
+---@return lurn.Tensor
+function functional.pad(x, sizes, given)
+  local chosen = options.read("pad", given, pad_schema)
+  check_padding(x, sizes)
   for i = 1, #sizes, 2 do
-    if sizes[i] ~= 0 or sizes[i + 1] ~= 0 then x = core.pad(x, -(i + 1) // 2, sizes[i], sizes[i + 1], value) end
+    local dim, before, after = -(i + 1) // 2, sizes[i], sizes[i + 1]
+    x = crop(x, dim, before, after)
+    before, after = math.max(0, before), math.max(0, after)
+    if before + after > 0 then
+      if chosen.mode == "constant" then
+        x = core.pad(x, dim, before, after, chosen.value)
+      else
+        x = pad_by(chosen.mode, x, dim, before, after)
+      end
+    end
   end
   return x
 end
 
 -- ---- Composed ----
-
----`log(1 / (1 + exp(-x)))`, exact for any x.
----@param x lurn.Tensor
----@return lurn.Tensor
-function functional.logsigmoid(x)
-  check.tensor("logsigmoid", "x", x)
-  return -core.softplus(-x)
-end
 
 ---softmax of -x.
 ---@param x lurn.Tensor

@@ -8,17 +8,19 @@ local lengths = {}
 ---An int64 tensor of lengths, from one or from a list of integers; nil for nil.
 ---@param who string
 ---@param given lurn.Tensor|integer[]|nil
+---@param what? string their name in messages, "lengths"
 ---@return lurn.Tensor? # (N)
-function lengths.read(who, given)
+function lengths.read(who, given, what)
+  what = what or "lengths"
   if given == nil or core.is_tensor(given) then return given end
   if type(given) ~= "table" then
-    core.raise(("%s: lengths is %s; expected an int64 tensor or a list"):format(who, check.describe(given)))
+    core.raise(("%s: %s is %s; expected an int64 tensor or a list"):format(who, what, check.describe(given)))
   end
   local list = {}
   for i, length in ipairs(given) do
     list[i] = math.tointeger(length)
     if not list[i] then
-      core.raise(("%s: lengths[%d] is %s; expected an integer"):format(who, i, tostring(length)))
+      core.raise(("%s: %s[%d] is %s; expected an integer"):format(who, what, i, tostring(length)))
     end
   end
   return core.tensor(list, { dtype = "int64" })

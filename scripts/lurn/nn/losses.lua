@@ -2,6 +2,7 @@
 
 local core = require "lurn.core"
 local Module = require "lurn.nn.module"
+local more = require "lurn.nn.more_losses"
 local options = require "lurn.nn.options"
 
 local losses = {}
@@ -65,7 +66,7 @@ end
 ---`-log softmax(logits)[target]`: `nn.CrossEntropyLoss{weight, ignore_index = -100, label_smoothing = 0, reduction =
 ---"mean"}`, then `loss(logits (..., C), targets (...))`; see nn.functional.cross_entropy. Classes are in the last
 ---dimension and count from 1.
-losses.CrossEntropyLoss = of_op("CrossEntropyLoss", core.cross_entropy, {
+losses.CrossEntropyLoss = of_op("CrossEntropyLoss", more.cross_entropy, {
   { name = "weight", kind = "tensor" },
   { name = "ignore_index", kind = "integer", default = -100 },
   { name = "label_smoothing", kind = "probability", default = 0 },
@@ -103,9 +104,46 @@ losses.BCEWithLogitsLoss = of_op("BCEWithLogitsLoss", core.binary_cross_entropy_
 
 ---`nn.CTCLoss{blank = 1, reduction = "mean", zero_infinity = false}`, then `loss(log_probs (T, N, C), targets (N, S),
 ---input_lengths (N), target_lengths (N))`; see nn.functional.ctc_loss. Graves et al. 2006.
-losses.CTCLoss = of_op("CTCLoss", core.ctc_loss, {
+losses.CTCLoss = of_op("CTCLoss", more.ctc_loss, {
   { name = "blank", kind = "count", default = 1 },
   { name = "zero_infinity", kind = "flag", default = false },
+  reduction,
+})
+
+---`-weight (target log p + (1 - target) log(1 - p))`: `nn.BCELoss{weight, reduction = "mean"}`, then `loss(p, target)`.
+losses.BCELoss = of_op("BCELoss", more.binary_cross_entropy, { { name = "weight", kind = "tensor" }, reduction })
+
+---`target (log target - input)`: `nn.KLDivLoss{reduction = "mean"|"batchmean"|"sum"|"none", log_target = false}`, then
+---`loss(log_probs, target)`; see nn.functional.kl_div.
+losses.KLDivLoss = of_op("KLDivLoss", more.kl_div, {
+  { name = "reduction", kind = { "none", "mean", "batchmean", "sum" }, default = "mean" },
+  { name = "log_target", kind = "flag", default = false },
+})
+
+---Quadratic below delta, linear above: `nn.HuberLoss{delta = 1, reduction = "mean"}`, then `loss(input, target)`.
+losses.HuberLoss = of_op("HuberLoss", more.huber_loss, { { name = "delta", kind = "positive", default = 1 }, reduction })
+
+---`nn.GaussianNLLLoss{full = false, eps = 1e-6, reduction = "mean"}`, then `loss(mean, target, var)`; see
+---nn.functional.gaussian_nll_loss.
+losses.GaussianNLLLoss = of_op("GaussianNLLLoss", more.gaussian_nll_loss, {
+  { name = "full", kind = "flag", default = false },
+  { name = "eps", kind = "positive", default = 1e-6 },
+  reduction,
+})
+
+---`nn.PoissonNLLLoss{log_input = true, full = false, eps = 1e-8, reduction = "mean"}`, then `loss(input, target)`; see
+---nn.functional.poisson_nll_loss.
+losses.PoissonNLLLoss = of_op("PoissonNLLLoss", more.poisson_nll_loss, {
+  { name = "log_input", kind = "flag", default = true },
+  { name = "full", kind = "flag", default = false },
+  { name = "eps", kind = "positive", default = 1e-8 },
+  reduction,
+})
+
+---`nn.CosineEmbeddingLoss{margin = 0, reduction = "mean"}`, then `loss(a, b, target)`, the target 1 or -1; see
+---nn.functional.cosine_embedding_loss.
+losses.CosineEmbeddingLoss = of_op("CosineEmbeddingLoss", more.cosine_embedding_loss, {
+  { name = "margin", kind = "number", default = 0 },
   reduction,
 })
 

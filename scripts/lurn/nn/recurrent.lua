@@ -258,7 +258,7 @@ Recurrent._prepare = nil
 local function run_row(self, call, x, layer, direction)
   local row = (layer - 1) * call.directions + direction
   local h, c = call.h and core.select(call.h, 1, row), call.c and core.select(call.c, 1, row)
-  local record = new_record(self, call.record, x, layer, direction)
+  local record = new_record(self, call.record, layer, direction)
   local y
   y, call.h_n[row], call.c_n[row] =
     call.run(self, weights_of(self, row), x, h, c, call.lengths, direction == 2, record)
