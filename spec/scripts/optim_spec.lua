@@ -435,6 +435,20 @@ describe("mistakes are told", function()
       failure(function() lr_scheduler.StepLR(opt, 2, { gama = 1 }) end))
     assert.equal("ReduceLROnPlateau: factor: expected at least 0 and below 1, got 1",
       failure(function() lr_scheduler.ReduceLROnPlateau(opt, { factor = 1 }) end))
+    assert.equal("MultiStepLR: milestones: expected a rising list of epochs, whole numbers of at least 1, got a table",
+      failure(function() lr_scheduler.MultiStepLR(opt, { 3, 2 }) end))
+    assert.equal("LambdaLR: lr_lambda: expected a function, or a list with one per group, got 1",
+      failure(function() lr_scheduler.LambdaLR(opt, 1) end))
+    assert.equal("LambdaLR: the function gave nil in epoch 0; expected a number of at least 0",
+      failure(function() lr_scheduler.LambdaLR(opt, function() end) end))
+    assert.equal("OneCycleLR: total_steps: expected a whole number of at least 1, got nil",
+      failure(function() lr_scheduler.OneCycleLR(opt, 1) end))
+    assert.equal("OneCycleLR: Adadelta has no momentum; expected cycle_momentum = false",
+      failure(function() lr_scheduler.OneCycleLR(optim.Adadelta { p }, 1, { total_steps = 3 }) end))
+    local cycle = lr_scheduler.OneCycleLR(opt, 1, { total_steps = 2 })
+    cycle:step()
+    cycle:step()
+    assert.equal("OneCycleLR: step 3; total_steps is 2", failure(function() cycle:step() end))
     local plateau = lr_scheduler.ReduceLROnPlateau(opt)
     assert.equal("ReduceLROnPlateau: metric: expected a number, got nil", failure(function() plateau:step() end))
     assert.equal("ReduceLROnPlateau: load_state_dict: last_epoch: expected a number, got nil",
@@ -473,4 +487,63 @@ describe("schedules", function()
     plateau:step(lurn.tensor(2))
     assert.equal(0.5, opt.lr)
   end)
+end)
+
+-- ---- Schedules of functions and of one cycle ----
+
+describe("MultiStepLR and LambdaLR", function()
+  it("follow their lists and functions", function()
+    local opt = optim.SGD({ weights() }, { lr = 1 })
+    local schedule, rates = lr_scheduler.MultiStepLR(opt, { 2, 3 }, { gamma = 0.5 }), {}
+    for epoch = 1, 4 do
+      schedule:step()
+      rates[epoch] = opt.lr
+    end
+    assert.same({ 1, 0.5, 0.25, 0.25 }, rates)
+    opt = optim.SGD({ { params = { weights() }, lr = 1 }, { params = { weights() }, lr = 2 } })
+    schedule = lr_scheduler.LambdaLR(opt, { function(e) return 0.5 ^ e end, function(e) return e + 1 end })
+    schedule:step()
+    assert.same({ 0.5, 4 }, schedule:get_last_lr())
+    local same = optim.SGD({ weights() }, { lr = 3 })
+    assert.equal(3, lr_scheduler.LambdaLR(same, function(e) return 1 / (e + 1) end):get_last_lr()[1])
+    assert.equal(3, lr_scheduler.MultiStepLR(same, { milestones = { 1 } }):get_last_lr()[1])
+  end)
+end)
+
+describe("OneCycleLR", function()
+  -- PyTorch 1.13: rate, and beta1 or momentum, of each step
+  local cases = {
+    { "Adam", { max_lr = 1, total_steps = 6 },
+      { { 0.040000000000000036, 0.95 }, { 0.9944154354509117, 0.8505584586887436 },
+        { 0.811745653949763, 0.8688255099070633 }, { 0.46263710266697505, 0.9037365046793212 },
+        { 0.1334775301888306, 0.9366525935914912 }, { 4e-06, 0.95 } } },
+    { "SGD", { max_lr = 0.5, total_steps = 7, pct_start = 0.4, anneal_strategy = "linear", three_phase = true,
+      div_factor = 10, final_div_factor = 100, base_momentum = 0.8, max_momentum = 0.9 },
+      { { 0.05, 0.9 }, { 0.3, 0.8444444444444444 }, { 0.45000000000000007, 0.8111111111111111 },
+        { 0.20000000000000012, 0.8666666666666667 }, { 0.04175000000000001, 0.9 }, { 0.021125000000000005, 0.9 },
+        { 0.0005000000000000004, 0.9 } } },
+    { "SGD", { max_lr = 0.5, total_steps = 4, cycle_momentum = false },
+      { { 0.020000000000000018, 0.5 }, { 0.4058728269748815, 0.5 }, { 0.14153049910434962, 0.5 }, { 2e-06, 0.5 } } },
+  }
+  for i, case in ipairs(cases) do
+    it("gives PyTorch's rates and momenta, also from a state, case " .. i, function()
+      local kind, given, expected = table.unpack(case)
+      local function new() return optim[kind]({ weights() }, kind == "SGD" and { momentum = 0.5 } or nil) end
+      local opt = new()
+      local schedule = lr_scheduler.OneCycleLR(opt, given)
+      for step, row in ipairs(expected) do
+        assert.is_near(row[1], opt.lr, 1e-15)
+        assert.is_near(row[2], opt.betas and opt.betas[1] or opt.momentum, 1e-15)
+        if step == 2 then
+          local state, options = schedule:state_dict(), opt:state_dict()
+          opt = new()
+          schedule = lr_scheduler.OneCycleLR(opt, given)
+          opt:load_state_dict(options)
+          schedule:load_state_dict(state)
+        end
+        schedule:step()
+      end
+      assert.is_near(expected[#expected][1], opt.lr, 1e-15)
+    end)
+  end
 end)

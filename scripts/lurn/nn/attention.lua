@@ -122,8 +122,11 @@ local function read_query(self, who, query, memory)
   attend.check_tensor(who, "query", query, several and 3 or 2, features,
     several and (self.batch_first and "(N, Tq, %s)" or "(Tq, N, %s)") or "(N, %s)")
   query = several and batch_major(self, query) or core.unsqueeze(query, 2)
-  if query.shape[1] ~= memory.keys.shape[1] then
-    core.raise(("%s: the query has %d sequences, the keys have %d"):format(who, query.shape[1], memory.keys.shape[1]))
+  local batch, keys = query.shape[1], memory.keys.shape
+  if batch ~= keys[1] then
+    local hint = batch == keys[2] and ("; they are taken as %s"):format(self.batch_first and "(N, T, K), with batch_first"
+      or "(T, N, K), without batch_first") or ""
+    core.raise(("%s: the query has %d sequences, the keys have %d%s"):format(who, batch, keys[1], hint))
   end
   return query, several
 end

@@ -7,6 +7,7 @@ local check = require "lurn.nn.check"
 local layer_norm_rnn = require "lurn.nn.layer_norm_rnn"
 local losses = require "lurn.nn.losses"
 local methods = require "lurn.methods"
+local pooling = require "lurn.nn.pooling"
 local rnn = require "lurn.nn.rnn"
 local slots = require "lurn.nn.slots"
 local state = require "lurn.nn.state"
@@ -26,6 +27,9 @@ local nn = {
   VariationalDropout = require "lurn.nn.variational_dropout",
   LayerNorm = require "lurn.nn.layer_norm",
   Conv1d = require "lurn.nn.conv1d",
+  BatchNorm1d = require "lurn.nn.batch_norm",
+  MaxPool1d = pooling.MaxPool1d,
+  AvgPool1d = pooling.AvgPool1d,
 
   RNN = rnn.RNN,
   LSTM = rnn.LSTM,

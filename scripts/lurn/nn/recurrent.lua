@@ -12,6 +12,7 @@ local lengths_of = require "lurn.nn.lengths"
 local Module = require "lurn.nn.module"
 local noise = require "lurn.nn.noise"
 local options = require "lurn.nn.options"
+local padding = require "lurn.nn.padding"
 local parameter = require "lurn.nn.parameter"
 local slots = require "lurn.nn.slots"
 local State = require "lurn.nn.state"
@@ -317,12 +318,24 @@ local function prepare(self)
   return class._prepare(self, weights_of(self, 1))
 end
 
+-- The same for a PackedSequence, which has the lengths.
+local function forward_packed(self, packed, state, given)
+  local chosen = { lengths = packed.lengths }
+  for name, value in pairs(given or {}) do
+    if name == "lengths" then core.raise(getmetatable(self).__name .. ": a packed sequence has its lengths already") end
+    chosen[name] = value
+  end
+  local batch_first = self.batch_first
+  local y, last = self:forward(batch_first and packed.padded:transpose(1, 2) or packed.padded, state, chosen)
+  return padding.packed(batch_first and y:transpose(1, 2) or y, packed.lengths), last
+end
+
 ---`local y, state = layer(x, state, options)`; state and options may be left out, and state may be nil with options
 ---following.
----@param x lurn.Tensor (T, N, input_size), or (N, T, input_size) with batch_first
+---@param x lurn.Tensor|lurn.nn.PackedSequence (T, N, input_size), or (N, T, input_size) with batch_first
 ---@param state? lurn.nn.State|table also {h = ..., c = ...}; nil means zero
 ---@param given? lurn.nn.RecurrentCallOptions
----@return lurn.Tensor y (T, N, directions * hidden_size), or batch first: h_t of the last layer
+---@return lurn.Tensor|lurn.nn.PackedSequence y (T, N, directions * hidden_size), or batch first: h_t of the last layer
 ---@return lurn.nn.State state after the last step: .h and, for LSTM, .c, (num_layers * directions, N, hidden_size);
 ---with a projection y and .h have proj_size instead of hidden_size
 function Recurrent:forward(x, state, given)
@@ -332,6 +345,7 @@ function Recurrent:forward(x, state, given)
     local y, after = prepared(x, state)
     if y ~= nil then return y, after end
   end
+  if type(x) == "table" and padding.is_packed(x) then return forward_packed(self, x, state, given) end
   local y, after = call(self, x, state, given)
   if prepared == nil then own.prepared = prepare(self) end
   return y, after

@@ -35,6 +35,9 @@ local ABOVE_0 = { "above 0", function(v) return number(v) and v > 0 end }
 local FACTOR = { "at least 0 and below 1", function(v) return number(v) and v >= 0 and v < 1 end }
 local MIN_OR_MAX = { '"min" or "max"', function(v) return v == "min" or v == "max" end }
 local REL_OR_ABS = { '"rel" or "abs"', function(v) return v == "rel" or v == "abs" end }
+local SHARE = { "above 0 and below 1", function(v) return number(v) and v > 0 and v < 1 end }
+local FLAG = { "true or false", function(v) return type(v) == "boolean" end }
+local COS_OR_LINEAR = { '"cos" or "linear"', function(v) return v == "cos" or v == "linear" end }
 local RATES = { "at least 0, or a list with one such number per group", list_of_rates }
 
 local function show(value)
@@ -224,6 +227,156 @@ end
 function lr_scheduler.CosineAnnealingLR(optimizer, T_max, options)
   return CosineAnnealingLR.new(optimizer, T_max, options)
 end
+
+-- ---- MultiStepLR ----
+
+local function epochs(v)
+  if type(v) ~= "table" then return false end
+  for i, epoch in ipairs(v) do
+    if not (whole(epoch) and epoch >= 1 and (i == 1 or epoch > v[i - 1])) then return false end
+  end
+  return #v > 0
+end
+
+local MultiStepLR = define("MultiStepLR", {
+  { name = "milestones", is = { "a rising list of epochs, whole numbers of at least 1", epochs } },
+  { name = "gamma", default = 0.1, is = AT_LEAST_0 },
+})
+
+function MultiStepLR:rate(lr, epoch)
+  for _, milestone in ipairs(self.milestones) do
+    if milestone == epoch then return lr * self.gamma end
+  end
+  return lr
+end
+
+---Multiplies the rate by gamma at each milestone.
+---@param optimizer lurn.optim.Optimizer
+---@param milestones integer[]|{milestones: integer[], gamma: number?} epochs, rising
+---@param options? {gamma: number?} gamma (0.1)
+---@return lurn.optim.Scheduler
+function lr_scheduler.MultiStepLR(optimizer, milestones, options)
+  local is_list = type(milestones) == "table" and milestones.milestones == nil and #milestones > 0
+  if not is_list then return MultiStepLR.new(optimizer, milestones, options) end
+  local given = { milestones = milestones }
+  for name, value in pairs(type(options) == "table" and options or {}) do given[name] = value end
+  return MultiStepLR.new(optimizer, given)
+end
+
+-- ---- LambdaLR ----
+
+local function functions(v, optimizer)
+  if type(v) == "function" then return true end
+  if type(v) ~= "table" or #v ~= #optimizer.param_groups then return false end
+  for _, item in ipairs(v) do if type(item) ~= "function" then return false end end
+  return true
+end
+
+local LambdaLR = define("LambdaLR",
+  { { name = "lr_lambda", is = { "a function, or a list with one per group", functions } } })
+
+function LambdaLR:rate(_, epoch, group)
+  local fn = type(self.lr_lambda) == "table" and self.lr_lambda[group] or self.lr_lambda
+  local factor = fn(epoch)
+  if not number(factor) or factor < 0 then
+    core.raise(("LambdaLR: the function gave %s in epoch %d; expected a number of at least 0"):format(show(factor),
+      epoch))
+  end
+  return self.base_lrs[group] * factor
+end
+
+---Multiplies the first rate by a function of the epoch, which counts from 0.
+---@param optimizer lurn.optim.Optimizer
+---@param lr_lambda (fun(epoch: integer): number)|(fun(epoch: integer): number)[] or one function per group
+---@return lurn.optim.Scheduler
+function lr_scheduler.LambdaLR(optimizer, lr_lambda)
+  local given = type(lr_lambda) == "table" and lr_lambda.lr_lambda or lr_lambda
+  return LambdaLR.new(optimizer, { lr_lambda = given })
+end
+
+-- ---- OneCycleLR ----
+
+local OneCycleLR = define("OneCycleLR", {
+  { name = "max_lr", is = RATES },
+  { name = "total_steps", is = COUNT },
+  { name = "pct_start", default = 0.3, is = SHARE },
+  { name = "anneal_strategy", default = "cos", is = COS_OR_LINEAR },
+  { name = "cycle_momentum", default = true, is = FLAG },
+  { name = "base_momentum", default = 0.85, is = FACTOR },
+  { name = "max_momentum", default = 0.95, is = FACTOR },
+  { name = "div_factor", default = 25, is = ABOVE_0 },
+  { name = "final_div_factor", default = 1e4, is = ABOVE_0 },
+  { name = "three_phase", default = false, is = FLAG },
+})
+
+-- From a to b by the share of the way.
+local function anneal(strategy, a, b, share)
+  if strategy == "linear" then return a + (b - a) * share end
+  return b + (a - b) / 2 * (1 + math.cos(math.pi * share))
+end
+
+-- What lies between the ends of the phases that have begun: from the first value on, to the next ones, at this step.
+local function phased(self, step, values)
+  local total, share = self.total_steps, self.pct_start
+  local ends = self.three_phase and { share * total - 1, 2 * share * total - 2, total - 1 }
+    or { share * total - 1, total - 1 }
+  local start = 0
+  for i, last in ipairs(ends) do
+    if step <= last or i == #ends then
+      return anneal(self.anneal_strategy, values[i], values[i + 1], (step - start) / (last - start))
+    end
+    start = last
+  end
+end
+
+-- SGD and RMSprop have momentum, Adam the first of its betas.
+local function set_momentum(group, value)
+  if group.betas then group.betas = { value, group.betas[2] } else group.momentum = value end
+end
+
+function OneCycleLR:begin()
+  local group = self.optimizer.param_groups[1]
+  if self.cycle_momentum and not (group.betas or group.momentum) then
+    core.raise(("OneCycleLR: %s has no momentum; expected cycle_momentum = false"):format(self.optimizer.kind))
+  end
+  self:apply()
+end
+
+function OneCycleLR:rate(_, epoch, index)
+  if epoch > self.total_steps then
+    core.raise(("OneCycleLR: step %d; total_steps is %d"):format(epoch, self.total_steps))
+  end
+  epoch = math.min(epoch, self.total_steps - 1) -- step after the last update changes nothing
+  local top = type(self.max_lr) == "table" and self.max_lr[index] or self.max_lr
+  local first = top / self.div_factor
+  local low = first / self.final_div_factor
+  if self.cycle_momentum then
+    local least, most = self.base_momentum, self.max_momentum
+    set_momentum(self.optimizer.param_groups[index], phased(self, epoch, { most, least, most, most }))
+  end
+  return phased(self, epoch, self.three_phase and { first, top, first, low } or { first, top, low })
+end
+
+---@class lurn.optim.OneCycleOptions
+---@field max_lr number|number[] for all groups or each
+---@field total_steps integer steps that the schedule has; one more is an error
+---@field pct_start? number (0.3) share of them in which the rate rises
+---@field anneal_strategy? "cos"|"linear" ("cos")
+---@field cycle_momentum? boolean (true) momentum, or the first beta, goes the other way
+---@field base_momentum? number (0.85)
+---@field max_momentum? number (0.95)
+---@field div_factor? number (25) max_lr over the first rate
+---@field final_div_factor? number (1e4) the first rate over the last
+---@field three_phase? boolean (false) down to the first rate as fast as up, then on to the last
+
+---Up from max_lr / div_factor to max_lr, then down to nearly nothing; the optimizer's own rate does not count. `step` is
+---called after every step of the optimizer.
+---Smith, Topin: Super-convergence: very fast training of neural networks using large learning rates. 2018.
+---@param optimizer lurn.optim.Optimizer
+---@param max_lr number|lurn.optim.OneCycleOptions
+---@param options? lurn.optim.OneCycleOptions
+---@return lurn.optim.Scheduler
+function lr_scheduler.OneCycleLR(optimizer, max_lr, options) return OneCycleLR.new(optimizer, max_lr, options) end
 
 -- ---- LinearWarmup ----
 
