@@ -3,6 +3,7 @@
 local core = require "lurn.core"
 local check = require "lurn.nn.check"
 local Module = require "lurn.nn.module"
+local options = require "lurn.nn.options"
 local more = require "lurn.nn.more_activations"
 
 local activations = {}
@@ -10,6 +11,10 @@ local activations = {}
 -- A class of modules that apply one op of one input.
 local function of_op(name, op)
   local class = Module:extend(name)
+  function class:init(...) -- luacheck: ignore 212
+    if select("#", ...) > 0 then options.read("nn." .. name, (...), {}) end
+    if select("#", ...) > 1 then core.raise(("nn.%s: too many arguments; it takes none"):format(name)) end
+  end
   function class:forward(x)
     check.tensor(getmetatable(self).__name, "input", x)
     return op(x)
@@ -26,12 +31,18 @@ activations.Sigmoid = of_op("Sigmoid", core.sigmoid)
 ---`max(x, 0)`
 activations.ReLU = of_op("ReLU", core.relu)
 
----`x Phi(x)`, Phi the normal distribution function. Hendrycks, Gimpel: Gaussian error linear units. arXiv 1606.08415,
----2016.
-activations.GELU = of_op("GELU", core.gelu)
-
----`log(1 + exp(x))`
-activations.Softplus = of_op("Softplus", core.softplus)
+---`x Phi(x)`, Phi the normal distribution function: `nn.GELU()`; `nn.GELU{approximate = "tanh"}` takes a formula with
+---tanh in its place. Hendrycks, Gimpel: Gaussian error linear units. arXiv 1606.08415, 2016.
+activations.GELU = Module:extend "GELU"
+function activations.GELU:init(given)
+  self.approximate = options.read("nn.GELU", given,
+    { { name = "approximate", kind = { "none", "tanh" }, default = "none" } }).approximate
+end
+function activations.GELU:forward(x)
+  check.tensor(getmetatable(self).__name, "input", x)
+  return core.gelu(x, self.approximate)
+end
+function activations.GELU:extra_repr() return self.approximate == "none" and "" or "approximate=tanh" end
 
 ---`x sigmoid(x)`. Elfwing, Uchibe, Doya: Sigmoid-weighted linear units. Neural Networks 107, 2018.
 activations.SiLU = of_op("SiLU", core.silu)
@@ -63,12 +74,30 @@ function activations.Identity:forward(x) return x end
 
 -- ---- With parameters of their own ----
 
+-- Arguments in order from a table of options by name, or as they are.
+local function in_order(who, names, kind, ...)
+  local given = ...
+  if type(given) ~= "table" or select("#", ...) > 1 then
+    if select("#", ...) > #names then
+      core.raise(("%s: too many arguments: %d given; it takes %s"):format(who, select("#", ...),
+        table.concat(names, ", ")))
+    end
+    return ...
+  end
+  local schema, values = {}, {}
+  for i, name in ipairs(names) do schema[i] = { name = name, kind = kind } end
+  local chosen = options.read(who, given, schema)
+  for i, name in ipairs(names) do values[i] = chosen[name] end
+  return table.unpack(values, 1, #names)
+end
+
 -- A class of modules that apply an op with one or two numbers: `names` in order, with their defaults.
 local function with_numbers(name, op, names, defaults)
   local class = Module:extend(name)
   function class:init(...)
+    local values = { in_order("nn." .. name, names, "number", ...) }
     for i, field in ipairs(names) do
-      local value = select(i, ...)
+      local value = values[i]
       self[field] = value == nil and defaults[i] or check.number("nn." .. name, field, value)
     end
   end
@@ -99,6 +128,10 @@ activations.CELU = with_numbers("CELU", more.celu, { "alpha" }, { 1 })
 ---x cut to min_val..max_val: `nn.Hardtanh(min_val, max_val)`, -1 and 1 by default.
 activations.Hardtanh = with_numbers("Hardtanh", core.hardtanh, { "min_val", "max_val" }, { -1, 1 })
 
+---`log(1 + exp(beta x)) / beta`, x itself where beta x is above threshold: `nn.Softplus(beta, threshold)`, 1 and 20 by
+---default.
+activations.Softplus = with_numbers("Softplus", core.softplus, { "beta", "threshold" }, { 1, 20 })
+
 ---Dimensions first..last as one: `nn.Flatten(first, last)`, 2 and -1 by default, which keeps the first one.
 activations.Flatten = Module:extend "Flatten"
 function activations.Flatten:init(first, last)
@@ -119,7 +152,8 @@ function activations.Flatten:extra_repr() return ("first=%d, last=%d"):format(se
 -- A class of modules that apply an op along a dimension.
 local function along_dim(name, op)
   local class = Module:extend(name)
-  function class:init(dim)
+  function class:init(...)
+    local dim = in_order("nn." .. name, { "dim" }, "integer", ...)
     if dim == nil then dim = -1 end
     if math.type(dim) ~= "integer" or dim == 0 then
       core.raise(("nn.%s: dim is %s; expected a dimension from 1 or, from the end, -1 on"):format(name,

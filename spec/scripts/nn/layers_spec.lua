@@ -110,7 +110,7 @@ describe("Dropout", function()
 
   it("checks p", function()
     fails("nn.Dropout: p is 1.5; expected a number from 0 to 1", nn.Dropout, 1.5)
-    fails("nn.Dropout: p is a table; expected a number from 0 to 1", nn.Dropout, {})
+    fails("nn.Dropout: p is a string; expected a number from 0 to 1", nn.Dropout, { p = "a" })
   end)
 end)
 
@@ -161,7 +161,7 @@ describe("activations", function()
     for class, op in pairs { Tanh = "tanh", Sigmoid = "sigmoid", ReLU = "relu", GELU = "gelu", Softplus = "softplus",
       SiLU = "silu" } do
       assert.equal(0, distance(nn[class]()(x), F[op](x)), class)
-      assert.equal(class .. "()", tostring(nn[class]()))
+      assert.equal(class == "Softplus" and "Softplus(beta=1, threshold=20)" or class .. "()", tostring(nn[class]()))
       assert.same({}, nn[class]():parameters())
     end
     assert.equal(x, nn.Identity()(x))
@@ -288,5 +288,31 @@ describe("ModuleDict", function()
     fails("add_module: a is 5; expected a module", nn.ModuleDict, { a = 5 })
     fails('a module cannot be named "keys", which is a method', nn.ModuleDict, { keys = nn.Tanh() })
     fails("nn.ModuleDict: item 1 is a table; expected {name, module}", nn.ModuleDict, { nn.Tanh() })
+  end)
+end)
+
+describe("modules of functions", function()
+  it("take their numbers in order or by name", function()
+    local x = lurn.tensor { -2, 0.5, 30 }
+    assert.is_true(nn.Softplus(2, 3)(x):equal(F.softplus(x, 2, 3)))
+    assert.is_true(nn.Softplus { threshold = 3, beta = 2 }(x):equal(F.softplus(x, 2, 3)))
+    assert.is_true(nn.GELU { approximate = "tanh" }(x):equal(F.gelu(x, "tanh")))
+    assert.is_true(nn.ELU { alpha = 0.5 }(x):equal(F.elu(x, 0.5)))
+    assert.is_true(nn.Hardtanh { max_val = 0 }(x):equal(F.hardtanh(x, -1, 0)))
+    assert.is_true(nn.Softmax { dim = 1 }(x):equal(x:softmax(1)))
+    assert.same({ "GELU(approximate=tanh)", "GELU()", "Softplus(beta=2, threshold=20)", "Dropout(p=0.25)" },
+      { tostring(nn.GELU { approximate = "tanh" }), tostring(nn.GELU()), tostring(nn.Softplus(2)),
+        tostring(nn.Dropout { p = 0.25 }) })
+  end)
+
+  it("refuse what they do not know", function()
+    fails('nn.ReLU: there is no option "inplace"; it takes none', nn.ReLU, { inplace = true })
+    fails("nn.Tanh: the options are 1; expected a table", nn.Tanh, 1)
+    fails('nn.GELU: approximate is "yes"; expected one of "none", "tanh"', nn.GELU, { approximate = "yes" })
+    fails('nn.ELU: there is no option "beta"; the options are alpha', nn.ELU, { beta = 1 })
+    fails("nn.Softplus: too many arguments: 3 given; it takes beta, threshold", nn.Softplus, 1, 2, 3)
+    fails('nn.Dropout: there is no option "inplace"; it takes none', nn.Dropout, 0.5, { inplace = true })
+    fails('nn.Dropout: there is no option "q"; the options are p', nn.Dropout, { q = 0.5 })
+    fails('nn.Softmax: there is no option "axis"; the options are dim', nn.Softmax, { axis = 1 })
   end)
 end)
