@@ -56,7 +56,9 @@ static step read_range(lua_State *L) {
   int index = lua_gettop(L), n = 0;
   lua_Unsigned length = list_length(L, index);
   if (length == 0) return (step){.kind = STEP_ALL};
-  if (length > 2) bind_error(L, "index: a range is {first, last}, {position} or {}");
+  if (length > 2)
+    bind_error(L, "index: a range is {first, last}, {position} or {}; other positions are named by a tensor, such as "
+                  "lurn.arange(first, last, step)");
   for (; n < (int)length; n++) {
     lua_rawgeti(L, index, n + 1);
     ends[n] = bind_check_position(L, -1, "index", "position");

@@ -137,10 +137,10 @@ local function extremum(who, with_positions, over_dims)
 end
 
 --- x:max() the largest element; x:max(dim [, keepdim]) values and positions; x:max{dim, dim} over several.
-methods.max = extremum("max", methods.max, methods.amax)
+methods.max = extremum("max", methods.max, core.op_as("amax", "max"))
 core.max = methods.max
 --- x:min(), as max.
-methods.min = extremum("min", methods.min, methods.amin)
+methods.min = extremum("min", methods.min, core.op_as("amin", "min"))
 core.min = methods.min
 
 -- ---- Shapes -----------------------------------------------------------------------------------

@@ -140,7 +140,8 @@ describe("reading x[key]", function()
     assert.equal("index: position: expected a whole number, got a boolean", message(read, x, true))
     assert.equal("index: position: expected a whole number, got a string", message(read, x, { "1" }))
     assert.equal("index: position: expected a whole number, got a function", message(read, x, print))
-    assert.equal("index: a range is {first, last}, {position} or {}", message(read, x, { { 1, 2, 3 } }))
+    assert.equal("index: a range is {first, last}, {position} or {}; other positions are named by a tensor, such as "
+      .. "lurn.arange(first, last, step)", message(read, x, { { 1, 2, 3 } }))
     assert.equal("index: expected a list of positions, got a table with other keys",
       message(read, x, { { first = 1 } }))
     assert.equal("index: expected a list of positions, got a table with other keys", message(read, x, { row = 1 }))

@@ -58,8 +58,20 @@ end
 ---Clears the gradients of all parameters.
 function Optimizer:zero_grad() self._engine:zero_grad() end
 
----One update of every parameter that has a gradient. When it fails, nothing has changed.
-function Optimizer:step() self._engine:step() end
+---One update of every parameter that has a gradient. When it fails, nothing has changed. A closure is called before it,
+---with gradients recorded, to compute the loss and them; its results are passed on.
+---@param closure? fun(): lurn.Tensor
+---@return lurn.Tensor? loss
+function Optimizer:step(closure)
+  if closure == nil then return self._engine:step() end
+  if type(closure) ~= "function" then
+    core.raise(("%s: step: expected a function that computes the loss, got %s"):format(self.kind,
+      options.describe(closure)))
+  end
+  local results = table.pack(core.enable_grad(closure))
+  self._engine:step()
+  return table.unpack(results, 1, results.n)
+end
 
 ---Everything needed to go on from here after `load_state_dict`: options, step counts and state, as copies.
 ---Names count from 0 like PyTorch's: `state.N.NAME` (parameters counted over all groups), `param_groups.G.OPTION`

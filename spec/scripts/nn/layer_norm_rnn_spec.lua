@@ -154,6 +154,8 @@ for _, kind in ipairs { "LSTM", "GRU" } do
       local y, state = layer(lurn.zeros(2, 0, 3))
       assert.same({ 2, 0, 4 }, { table.unpack(y.shape) })
       assert.equal(0, state.h:abs():sum():item())
+      y:sum():backward()
+      assert.equal(0, layer.weight_ih_l0.grad:abs():sum():item())
     end)
 
     it("checks its arguments", function()
