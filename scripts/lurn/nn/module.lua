@@ -3,6 +3,7 @@
 local core = require "lurn.core"
 local check = require "lurn.nn.check"
 local class = require "lurn.nn.class"
+local clone = require "lurn.nn.clone"
 local methods = require "lurn.methods"
 local options = require "lurn.nn.options"
 local parameter = require "lurn.nn.parameter"
@@ -230,6 +231,20 @@ function Module:to(dtype)
   tree.convert(self, dtype)
   return self
 end
+
+---All floats as float32: `to "float32"`.
+---@return self
+function Module:float() return self:to "float32" end
+
+---All floats as float64: `to "float64"`.
+---@return self
+function Module:double() return self:to "float64" end
+
+---A module of its own with the same fields: parameters, buffers, modules, other tensors and plain tables are copied,
+---without gradients; anything else is the same in both. What has several names in the module has them in the copy. For
+---the best model so far, or a running average of the weights: copy.deepcopy of PyTorch's users.
+---@return self
+function Module:clone() return clone(self) end
 
 -- ---- State ----
 

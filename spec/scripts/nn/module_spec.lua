@@ -384,3 +384,48 @@ describe("memory", function()
     assert.equal(before, (lurn.memory()))
   end)
 end)
+
+describe("clone", function()
+  it("is a module of its own with the same numbers", function()
+    local Net = nn.Module:extend "Net"
+    function Net:init()
+      self.rnn = nn.LSTM(3, 4, { num_layers = 2, dropout = 0.5 })
+      self.head = nn.Linear(4, 3)
+      self.same = self.head
+      self:register_buffer("mean", lurn.ones(3))
+      self.notes = { count = 1, inner = { 2 } }
+      self.fn = print
+    end
+    function Net:forward(x) return self.head((self.rnn(x - self.mean))) end
+    local net = Net()
+    net:eval()
+    net.head.bias.requires_grad = false
+    local copy, x = net:clone(), lurn.randn(5, 2, 3)
+    assert.equal(getmetatable(net), getmetatable(copy))
+    assert.same(net:state_names(), copy:state_names())
+    assert.equal(tostring(net), tostring(copy))
+    assert.is_true(net(x):equal(copy(x)))
+    assert.is_true(rawequal(copy.same, copy.head))
+    assert.is_false(rawequal(copy.head, net.head))
+    assert.same({ false, false, true }, { copy.training, copy.head.bias.requires_grad, copy.head.weight.requires_grad })
+    lurn.no_grad(function()
+      for _, p in ipairs(copy:parameters()) do p:zero_() end
+      copy.mean:zero_()
+    end)
+    copy.notes.inner[1] = 3
+    assert.equal(0, copy(x):abs():sum():item())
+    assert.is_true(net(x):abs():sum():item() > 0)
+    assert.same({ 3, 2 }, { net.mean:sum():item(), net.notes.inner[1] })
+    assert.equal(print, copy.fn)
+    copy:train()(x):sum():backward()
+    assert.is_nil(net.head.weight.grad)
+    assert.is_not_nil(copy.head.weight.grad)
+  end)
+
+  it("copies containers, and float and double convert", function()
+    local list = nn.Sequential(nn.Linear(2, 3), nn.Tanh(), nn.ModuleList { nn.Dropout(0.1) })
+    assert.equal(tostring(list), tostring(list:clone()))
+    assert.equal("float64", list:double()[1].weight.dtype)
+    assert.equal("float32", list:float()[1].weight.dtype)
+  end)
+end)
