@@ -638,7 +638,8 @@ void bind_open_ops(lua_State *L, bind_state *self) {
     const char *event, *op;
   } operators[] = {{"__add", "add"}, {"__sub", "sub"},       {"__mul", "mul"},          {"__div", "div"},
                    {"__pow", "pow"}, {"__mod", "remainder"}, {"__idiv", "floor_divide"}},
-    masks[] = {{"__band", "logical_and"}, {"__bor", "logical_or"}, {"__bxor", "logical_xor"}, {"__bnot", "logical_not"}};
+    masks[] = {
+        {"__band", "logical_and"}, {"__bor", "logical_or"}, {"__bxor", "logical_xor"}, {"__bnot", "logical_not"}};
   static const luaL_Reg functions[] = {{"op_list", op_list}, {"einsum", einsum}, {"op_as", op_as}, {NULL, NULL}};
   bind_push_methods(L);
   for (int i = 0; i < lurn_op_count(); i++) add_op(L, self, lurn_op_at(i));

@@ -81,10 +81,11 @@ static lurn_status sub_backward(lurn__grad_call *grad) {
   return LURN_OK;
 }
 
-const lurn__op lurn__op_sub = {.forward = sub_forward,
-                               .backward = sub_backward,
-                               .doc = "a - b, elementwise.\nBroadcasting and dtypes as for add; not defined where one of them is "
-                                      "bool, as in PyTorch: logical_not inverts a mask."};
+const lurn__op lurn__op_sub = {
+    .forward = sub_forward,
+    .backward = sub_backward,
+    .doc = "a - b, elementwise.\nBroadcasting and dtypes as for add; not defined where one of them is "
+           "bool, as in PyTorch: logical_not inverts a mask."};
 
 /* ---- mul --------------------------------------------------------------------------------------------------- */
 
@@ -162,8 +163,8 @@ static lurn_status pow_forward(lurn__call *call) {
 static lurn_status pow_grad_base(lurn__grad_call *grad) {
   lurn_ctx *ctx = grad->ctx;
   lurn_tensor *a = grad->saved[SAVED_A], *b = grad->saved[SAVED_B];
-  lurn_tensor **minus_one = lurn__temp(&grad->temps), **less = lurn__temp(&grad->temps), **power = lurn__temp(&grad->temps),
-              **g = lurn__temp(&grad->temps);
+  lurn_tensor **minus_one = lurn__temp(&grad->temps), **less = lurn__temp(&grad->temps),
+              **power = lurn__temp(&grad->temps), **g = lurn__temp(&grad->temps);
   if (is_number(b, 2)) {
     LURN__TRY(lurn__mul(ctx, a, b, power));
     return give_product(grad, 0, grad->grad_out[0], *power);

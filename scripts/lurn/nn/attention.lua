@@ -124,8 +124,8 @@ local function read_query(self, who, query, memory)
   query = several and batch_major(self, query) or core.unsqueeze(query, 2)
   local batch, keys = query.shape[1], memory.keys.shape
   if batch ~= keys[1] then
-    local hint = batch == keys[2] and ("; they are taken as %s"):format(self.batch_first and "(N, T, K), with batch_first"
-      or "(T, N, K), without batch_first") or ""
+    local layout = self.batch_first and "(N, T, K), with batch_first" or "(T, N, K), without batch_first"
+    local hint = batch == keys[2] and "; they are taken as " .. layout or ""
     core.raise(("%s: the query has %d sequences, the keys have %d%s"):format(who, batch, keys[1], hint))
   end
   return query, several

@@ -7,8 +7,8 @@ local Module = require "lurn.nn.module"
 local options = require "lurn.nn.options"
 local parameter = require "lurn.nn.parameter"
 
----`(x - mean) / sqrt(var + eps) weight + bias` for each of the features of x (N, C) or (N, C, T), as nn.Conv1d gives it.
----In training mean and var (that of all, divided by their number) are those of the batch, over N and T, and move
+---`(x - mean) / sqrt(var + eps) weight + bias` for each of the features of x (N, C) or (N, C, T), as nn.Conv1d gives
+---it. In training mean and var (that of all, divided by their number) are those of the batch, over N and T, and move
 ---running_mean and running_var, that of the sample, by momentum; in evaluation they are these. Parameters `weight` and
 ---`bias` (C), at first 1 and 0; buffers `running_mean`, `running_var` (C) and `num_batches_tracked`, as in PyTorch.
 ---

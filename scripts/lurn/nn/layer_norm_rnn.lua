@@ -128,8 +128,9 @@ end
 ---sigmoid(i) tanh(g)`, `h_t = sigmoid(o) tanh(LN(c_t) gain_c + bias_c)`; LN normalizes all four parts together.
 ---Parameters are those of nn.LSTM and gain_ih_l0, gain_hh_l0 (4H), gain_c_l0, bias_c_l0 (H) and so on. At first gains
 ---are 1, biases 0 (bias_ih with the forget bias), weights as in nn.LSTM. Options are those of nn.LSTM and `eps` (1e-5):
----peepholes see c as it is, coupled gates have gains of (3H), and with a projection `h_t = W_hr (sigmoid(o) tanh(LN(c_t)
----gain_c + bias_c))`. Calls, states and recordings are those of nn.LSTM; it goes step by step, which is slower.
+---peepholes see c as it is, coupled gates have gains of (3H), and with a projection `h_t = W_hr (sigmoid(o)
+---tanh(LN(c_t) gain_c + bias_c))`. Calls, states and recordings are those of nn.LSTM; it goes step by step, which
+---is slower.
 ---Ba, Kiros, Hinton: Layer normalization. arXiv 1607.06450, 2016, supplement; its b is in the two biases.
 ---@class lurn.nn.LayerNormLSTM: lurn.nn.Recurrent
 ---@field eps number

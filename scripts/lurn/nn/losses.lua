@@ -121,7 +121,10 @@ losses.KLDivLoss = of_op("KLDivLoss", more.kl_div, {
 })
 
 ---Quadratic below delta, linear above: `nn.HuberLoss{delta = 1, reduction = "mean"}`, then `loss(input, target)`.
-losses.HuberLoss = of_op("HuberLoss", more.huber_loss, { { name = "delta", kind = "positive", default = 1 }, reduction })
+losses.HuberLoss = of_op("HuberLoss", more.huber_loss, {
+  { name = "delta", kind = "positive", default = 1 },
+  reduction,
+})
 
 ---`nn.GaussianNLLLoss{full = false, eps = 1e-6, reduction = "mean"}`, then `loss(mean, target, var)`; see
 ---nn.functional.gaussian_nll_loss.

@@ -5,8 +5,8 @@ local check = require "lurn.nn.check"
 
 local more = {}
 
----The first half along dim, gated by the sigmoid of the second: glu(x, dim = -1). Dauphin et al.: Language modeling with
----gated convolutional networks. ICML 2017.
+---The first half along dim, gated by the sigmoid of the second: glu(x, dim = -1). Dauphin et al.: Language modeling
+---with gated convolutional networks. ICML 2017.
 ---@param x lurn.Tensor
 ---@param dim integer?
 ---@return lurn.Tensor

@@ -100,9 +100,9 @@ end
 
 -- ---- Likelihoods ----
 
----`(log v + (input - target)^2 / v) / 2` with v = max(var, eps): the target under a normal distribution of which a model
----gives mean and variance: gaussian_nll_loss(input, target, var, {full = false, eps = 1e-6, reduction = "mean"}). input
----and target have equal shapes, var broadcasts to them; `full` adds log(2 pi) / 2.
+---`(log v + (input - target)^2 / v) / 2` with v = max(var, eps): the target under a normal distribution of which a
+---model gives mean and variance: gaussian_nll_loss(input, target, var, {full = false, eps = 1e-6, reduction =
+---"mean"}). input and target have equal shapes, var broadcasts to them; `full` adds log(2 pi) / 2.
 ---Nix, Weigend: Estimating the mean and variance of the target probability distribution. ICNN 1994.
 ---@param input lurn.Tensor
 ---@param target lurn.Tensor

@@ -146,11 +146,11 @@ function rnn.pad_packed_sequence(packed, given)
     core.raise(("%s: packed is %s; expected a PackedSequence"):format(who, check.describe(packed)))
   end
   local padded, lengths = packed.padded, packed.lengths
-  local steps, past = padded.shape[1], nil
+  local steps = padded.shape[1]
   if chosen.total_length and chosen.total_length < steps then
     core.raise(("%s: total_length is %d; a sequence has %d"):format(who, chosen.total_length, steps))
   end
-  past = lengths_of.past(lengths, steps)
+  local past = lengths_of.past(lengths, steps)
   for _ = 3, padded.ndim do past = core.unsqueeze(past, -1) end
   padded = core.masked_fill(padded, past, chosen.padding_value)
   if chosen.total_length then padded = core.pad(padded, 1, 0, chosen.total_length - steps, chosen.padding_value) end

@@ -40,9 +40,9 @@ local function pool_class(name, padding_value, reduce)
   return class
 end
 
----The largest of each window over time: `nn.MaxPool1d(kernel_size, {stride = kernel_size, padding = 0})`, x (N, C, T) as
----nn.Conv1d gives it, y (N, C, T'), T' = (T + 2 padding - kernel_size) / stride + 1 rounded down. What is padded is never
----the largest.
+---The largest of each window over time: `nn.MaxPool1d(kernel_size, {stride = kernel_size, padding = 0})`, x (N, C, T)
+---as nn.Conv1d gives it, y (N, C, T'), T' = (T + 2 padding - kernel_size) / stride + 1 rounded down. What is padded is
+---never the largest.
 pooling.MaxPool1d = pool_class("MaxPool1d", -math.huge, function(windows) return (core.max(windows, -1)) end)
 
 ---The mean of each window over time: `nn.AvgPool1d(kernel_size, {stride = kernel_size, padding = 0})`, shapes as for

@@ -166,7 +166,8 @@ end
 function Recorder:finish(record, steps, c, given)
   core.no_grad(function()
     local live = given and core.logical_not(lengths.past(given, steps))
-    record.gates, record.hidden = core.held(within(self.gates, live, steps)), core.held(within(self.hidden, live, steps))
+    record.gates = core.held(within(self.gates, live, steps))
+    record.hidden = core.held(within(self.hidden, live, steps))
     local _, some = next(self.cell)
     if some then record.cell = core.held(held_cells(self, live, steps, c or core.zeros_like(some))) end
   end)

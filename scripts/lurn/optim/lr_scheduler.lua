@@ -369,8 +369,8 @@ end
 ---@field final_div_factor? number (1e4) the first rate over the last
 ---@field three_phase? boolean (false) down to the first rate as fast as up, then on to the last
 
----Up from max_lr / div_factor to max_lr, then down to nearly nothing; the optimizer's own rate does not count. `step` is
----called after every step of the optimizer.
+---Up from max_lr / div_factor to max_lr, then down to nearly nothing; the optimizer's own rate does not count. `step`
+---is called after every step of the optimizer.
 ---Smith, Topin: Super-convergence: very fast training of neural networks using large learning rates. 2018.
 ---@param optimizer lurn.optim.Optimizer
 ---@param max_lr number|lurn.optim.OneCycleOptions

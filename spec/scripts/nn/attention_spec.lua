@@ -125,6 +125,8 @@ for name, case in pairs(cases) do
       expect("query is nil; expected a tensor", nil, keys)
       expect(("query has shape (3, 9); expected (N, %d)"):format(query_size), lurn.zeros(3, 9), keys)
       expect("the query has 2 sequences, the keys have 3", randn(2, query_size), keys)
+      expect("the query has 6 sequences, the keys have 3; they are taken as (T, N, K), without batch_first",
+        randn(6, query_size), keys)
       expect("keys has shape (3, 5); expected (T, N, ", query, randn(3, 5))
       expect("keys have 6 steps of 3 sequences, values 5 of 3; expected the same", query, keys, randn(5, 3, 2))
       expect("lengths[1] is 7, expected 0..6", query, keys, nil, { lengths = { 7, 1, 1 } })

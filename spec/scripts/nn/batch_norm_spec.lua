@@ -103,7 +103,8 @@ describe("pooling over time", function()
     assert.same({ { { 3, 3.5, 3, 0.5 }, { -1.5, -2.5, -3.5, -4.5 } } }, nn.AvgPool1d(2, { stride = 1 })(x):totable())
     assert.same({ { { 0.5, 3.5, 0.5 }, { -0.5, -2.5, -4.5 } } },
       nn.AvgPool1d(2, { padding = 1 })(x):narrow(3, 1, 3):totable())
-    assert.equal("MaxPool1d(kernel_size=3, stride=2, padding=1)", tostring(nn.MaxPool1d(3, { stride = 2, padding = 1 })))
+    assert.equal("MaxPool1d(kernel_size=3, stride=2, padding=1)",
+      tostring(nn.MaxPool1d(3, { stride = 2, padding = 1 })))
     local y = leaf(x:to "float64")
     for _, pool in ipairs { nn.MaxPool1d(3, { stride = 1, padding = 1 }), nn.AvgPool1d(3, { padding = 1 }) } do
       assert(lurn.gradcheck(function(t) return pool(t):square():sum() end, { y }))

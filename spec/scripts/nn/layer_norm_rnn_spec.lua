@@ -177,7 +177,8 @@ end
 
 describe("nn.LayerNormLSTM with", function()
   local variants = {
-    { "a projection", { proj_size = 2 } }, { "peepholes", { peephole = true } }, { "coupled gates", { coupled = true } },
+    { "a projection", { proj_size = 2 } }, { "peepholes", { peephole = true } },
+    { "coupled gates", { coupled = true } },
     { "all of them", { proj_size = 2, peephole = true, coupled = true } },
     { "all of them and no bias", { proj_size = 3, peephole = true, coupled = true, bias = false } },
   }

@@ -15,7 +15,8 @@ local function near(want, got)
   want = type(want) == "table" and want or { want }
   assert.equal(#want, #list)
   for i, value in ipairs(want) do
-    assert.is_true(math.abs(list[i] - value) <= EXACT * (1 + math.abs(value)), ("%d: %g, not %g"):format(i, list[i], value))
+    local close = math.abs(list[i] - value) <= EXACT * (1 + math.abs(value))
+    assert.is_true(close, ("%d: %g, not %g"):format(i, list[i], value))
   end
 end
 
