@@ -102,6 +102,7 @@ local function with_unbiased(op, who)
   end
   return function(x, ...)
     local n = select("#", ...)
+    if n == 0 and x == nil then return op() end -- x.var(): the op says what is missing
     if n == 0 then return op(x) end
     local args = { ... }
     local last = args[n]
@@ -191,6 +192,7 @@ end
 ---@param keepdim boolean?
 ---@return lurn.Tensor
 function methods:norm(p, dim, keepdim, ...)
+  if self == nil and p == nil then return norm() end -- x.norm(): the op says what is missing
   if select("#", ...) > 0 or self == nil then return norm(self, p, dim, keepdim, ...) end
   local options = { p = p, dim = dim, keepdim = keepdim }
   for _, given in pairs { p or false, dim or false, keepdim or false } do
@@ -213,6 +215,7 @@ core.norm = methods.norm
 ---@param keepdim boolean?
 ---@return lurn.Tensor
 function methods:logsumexp(dim, keepdim, ...)
+  if self == nil and dim == nil then return logsumexp() end
   if type(dim) ~= "table" or #dim == 0 then return logsumexp(self, dim, keepdim, ...) end
   check_tensor(self, "logsumexp", "self")
   if type(keepdim) == "table" then keepdim = keepdim.keepdim end
@@ -236,6 +239,7 @@ core.logsumexp = methods.logsumexp
 ---@param ... integer|integer[]
 ---@return lurn.Tensor
 function methods:flip(...)
+  if self == nil and select("#", ...) == 0 then return flip() end
   if select("#", ...) > 1 and math.type((...)) == "integer" then return flip(self, { ... }) end
   return flip(self, ...)
 end

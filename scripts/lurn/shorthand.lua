@@ -209,6 +209,7 @@ local choose = methods.where
 ---@param other lurn.Tensor|number
 ---@return lurn.Tensor
 function methods:where(condition, other, ...)
+  if self == nil and condition == nil then return choose() end -- x.where(): the op says what is missing
   local is_condition = core.is_tensor(condition) and condition.dtype == "bool"
   if not (is_condition and core.is_tensor(self)) then return choose(self, condition, other, ...) end
   if self.dtype == "bool" then

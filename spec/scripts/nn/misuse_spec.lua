@@ -72,6 +72,10 @@ describe("a dot instead of a colon", function()
     fails("sum: x is missing; call x:sum(...), with a colon, or lurn.sum(x, ...)", x.sum)
     fails("sum: x: expected a tensor, got an integer; methods are called with a colon, x:sum(...)", x.sum, 1)
     fails("add: a is missing; call x:add(...), with a colon", x.add)
+    for _, name in ipairs { "flip", "norm", "var", "std", "logsumexp", "sub" } do
+      fails((": %s is missing; call x:%s(...), with a colon"):format(name == "sub" and "a" or "x", name), x[name])
+    end
+    fails("where: condition is missing; call x:where(...), with a colon", x.where)
     fails("add_: self: expected a tensor, got an integer; methods are called with a colon, x:add_(...)", x.add_, 1)
     fails("item: self: expected a tensor, got nothing; methods are called with a colon, x:item(...)", function()
       x.item()
