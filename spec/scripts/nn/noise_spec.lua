@@ -183,12 +183,16 @@ describe("options of noise", function()
   it("bear no steps, and check their arguments all the same", function()
     for _, layer in ipairs { nn.LSTM(3, 4, { zoneout = 0.5, proj_size = 2 }), nn.LayerNormLSTM(3, 4) } do
       local none, name = lurn.zeros(0, 2, 3), getmetatable(layer).__name
+      local columns = layer.proj_size > 0 and layer.proj_size or 4
       local y, state = layer(none, nil, { lengths = { 0, 0 } })
-      assert.same({ 0, 2, layer.proj_size or 4 }, { table.unpack(y.shape) })
-      assert.same({ 1, 2, layer.proj_size or 4 }, { table.unpack(state.h.shape) })
+      assert.same({ 0, 2, columns }, { table.unpack(y.shape) })
+      assert.same({ 1, 2, columns }, { table.unpack(state.h.shape) })
       assert.same({ 1, 2, 4 }, { table.unpack(state.c.shape) })
       fails(name .. ": lengths[2] is 1, expected 0..0", layer, none, nil, { lengths = { 0, 1 } })
-      fails(name .. ": a layer that goes step by step", layer, none, nil, { record = {} })
+      local record = {}
+      layer(none, nil, { record = record })
+      assert.same({ 0, 2, 16 }, { table.unpack(record[1].gates.shape) })
+      assert.same({ 0, 2, columns }, { table.unpack(record[1].hidden.shape) })
     end
   end)
 end)
