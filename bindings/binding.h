@@ -19,6 +19,11 @@ typedef struct bind_state {
   size_t soft_limit;    /* live bytes above which a full collection is made */
   lua_Integer scopes;   /* open lurn.scope calls */
   lua_Integer stranded; /* objects kept because they were made in finalizers, see object.c */
+  struct {              /* see collect_young */
+    size_t made, every; /* tensors since the last step of the collector; as many make one due */
+    size_t least;       /* live bytes at the least since then */
+    size_t released;    /* objects of lurn that the collector ever found */
+  } young;
 } bind_state;
 
 /* The state of the running function; raises when the Lua state is being closed. */

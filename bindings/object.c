@@ -70,10 +70,11 @@ void *bind_check_object(lua_State *L, const bind_state *self, int index, const b
 
 /* Collection, also while the state closes; and whoever calls it by hand. */
 static int collect(lua_State *L) {
-  const bind_state *self = lua_touserdata(L, lua_upvalueindex(1));
+  bind_state *self = lua_touserdata(L, lua_upvalueindex(1));
   const bind_type *type = lua_touserdata(L, lua_upvalueindex(2));
   void *object = bind_test_object(L, self, 1, type);
   if (object == NULL) return luaL_error(L, "__gc: expected a %s, got %s", type->name, luaL_typename(L, 1));
+  self->young.released++;
   type->release(object);
   return 0;
 }

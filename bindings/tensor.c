@@ -35,6 +35,33 @@ static void collect_if_due(lua_State *L, bind_state *self) {
   self->soft_limit = 2 * live > floor ? 2 * live : floor;
 }
 
+/* How much memory may grow before a step of the collector is due: an eighth at least, a quarter at most where that is much. */
+static size_t growth_allowed(size_t live, size_t every) {
+  const size_t much = (size_t)32 << 20, most = live / 4 > much ? live / 4 : much, least = live / 8;
+  size_t growth = every << 14;
+  if (growth < least) growth = least;
+  return growth < most ? growth : most;
+}
+
+/* Long before memory has doubled, what was dropped lately is found by a step of the collector, which in generational mode costs
+ * microseconds: else small tensors would lie about until the memory of those that come next is in no cache, and large ones would be held
+ * along with those of the next training step.  One is due after so many tensors or some growth, and later the next time when it found
+ * few of them: while most are in use, or in incremental mode with much that is not lurn's. */
+static void collect_young(lua_State *L, bind_state *self) {
+  enum { OFTEN = 256, SELDOM = 1 << 20 };
+  size_t live = lurn_memory_live(self->ctx), every = self->young.every;
+  if (live < self->young.least) self->young.least = live;
+  self->young.made++;
+  if (self->young.made < every && live - self->young.least < growth_allowed(live, every)) return;
+  size_t before = self->young.released;
+  if (lua_gc(L, LUA_GCISRUNNING) == 1) lua_gc(L, LUA_GCSTEP, 0); /* not where the user stopped it, nor in finalizers */
+  bool found = self->young.released - before > self->young.made / 4;
+  every = found ? every / 2 : every * 2;
+  self->young.every = every < OFTEN ? OFTEN : every > SELDOM ? SELDOM : every;
+  self->young.made = 0;
+  self->young.least = lurn_memory_live(self->ctx);
+}
+
 /* Notes the tensor on top of the stack in the innermost open scope. */
 static void note_in_scope(lua_State *L, const bind_state *self) {
   lua_rawgetp(L, LUA_REGISTRYINDEX, &SCOPE_KEY);
@@ -47,6 +74,7 @@ static void note_in_scope(lua_State *L, const bind_state *self) {
 /* Pushes a shell that no scope knows. */
 static shell *new_shell(lua_State *L, bind_state *self) {
   collect_if_due(L, self);
+  collect_young(L, self);
   return bind_new_object(L, self, &TENSOR, sizeof(shell));
 }
 

@@ -67,6 +67,33 @@ describe("garbage", function()
     end)
   end
 
+  -- Each turn drops what it makes; a collector that knew nothing of the engine's memory would wait for twice Lua's own.
+  local function most_after(turns, size)
+    local x, most = lurn.ones(size), 0
+    for i = 1, 2 * turns do
+      local y = x * 2 -- luacheck: ignore 211
+      if i > turns then most = math.max(most, (lurn.memory())) end
+    end
+    return most
+  end
+
+  it("is found long before memory has doubled, in generational mode", function()
+    local former = collectgarbage "generational"
+    local before = live()
+    assert.is_true(most_after(2000, 1024) - before < 8 << 20)
+    assert.is_true(most_after(200, 1 << 20) - before < 64 << 20)
+    collectgarbage(former)
+  end)
+
+  it("is looked for with a step only where the user has not stopped the collector", function()
+    collectgarbage "stop"
+    local before, x = live(), lurn.ones(1)
+    for _ = 1, 5000 do local y = x * 2 end -- luacheck: ignore 211
+    local now = lurn.memory()
+    collectgarbage "restart"
+    assert.is_true(now - before > 5000 * 64)
+  end)
+
   it("is collected also while the user has stopped the collector", function()
     collectgarbage "stop"
     local x = lurn.ones(1 << 18)
