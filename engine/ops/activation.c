@@ -180,6 +180,9 @@ static lurn_status along_curve(lurn_ctx *ctx, lurn__temps *temps, lurn_tensor *x
 static lurn_status gelu_forward(lurn__call *call) {
   const struct lurn__gelu_args *args = call->args;
   lurn_tensor **x = lurn__temp(&call->temps);
+  if (args->approximate != EXACT && args->approximate != BY_TANH)
+    return lurn__op_fail(call, LURN_EVALUE, "approximate is %lld; expected 0 (none) or 1 (tanh)",
+                         (long long)args->approximate);
   LURN__TRY(float_copy(call, args->x, x));
   LURN__TRY(lurn__save_in(call, 0, *x));
   if (args->approximate == EXACT) return apply(call, LURN__UNARY_GELU, *x);

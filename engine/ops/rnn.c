@@ -13,6 +13,9 @@ static const lurn__cell cell = {.gates = 1, .forward = step_forward, .backward =
 
 static lurn_status rnn_forward(lurn__call *call) {
   const struct lurn__rnn_args *args = call->args;
+  if (args->nonlinearity < LURN__RNN_TANH || args->nonlinearity > LURN__RNN_SIGMOID)
+    return lurn__op_fail(call, LURN_EVALUE, "nonlinearity is %lld; expected 0 (tanh), 1 (relu) or 2 (sigmoid)",
+                         (long long)args->nonlinearity);
   return lurn__layer_forward(call, &(lurn__layer){.cell = &cell,
                                                   .f = (lurn__nonlinearity)args->nonlinearity,
                                                   .reverse = args->reverse,

@@ -1,4 +1,6 @@
 /* Cases that spec/fuzz found. */
+#include <math.h>
+
 #include "graph.h"
 
 /* A tensor of ones of the size of the gradient below, the caller's. */
@@ -50,6 +52,19 @@ TEST(losses_refuse_weights_that_want_a_gradient) {
   CHECK_EQ(lurn_cross_entropy(ctx, logits, targets, weight, -100, 0, 1, 0, &loss), LURN_OK);
   keep(loss);
   lurn_set_grad_enabled(ctx, true);
+  drop_all();
+  end();
+}
+
+/* A choice that there is not is told, not taken for another. */
+TEST(choices_that_there_are_not) {
+  begin();
+  lurn_tensor *x = vector(3, 1, false), *cube = NULL, *w = filled(2, 1, 1, 0, 1, false), *y = NULL, *h = NULL;
+  CHECK_EQ(lurn_gelu(ctx, x, 2, &y), LURN_EVALUE);
+  CHECK_STR(lurn_error(ctx), "gelu: approximate is 2; expected 0 (none) or 1 (tanh)");
+  CHECK_EQ(lurn_zeros(ctx, LURN_FLOAT64, 3, (int64_t[]){2, 1, 1}, &cube), LURN_OK);
+  CHECK_EQ(lurn_rnn(ctx, keep(cube), w, w, NULL, NULL, NULL, NULL, 3, false, NULL, &y, &h), LURN_EVALUE);
+  CHECK_STR(lurn_error(ctx), "rnn: nonlinearity is 3; expected 0 (tanh), 1 (relu) or 2 (sigmoid)");
   drop_all();
   end();
 }

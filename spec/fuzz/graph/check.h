@@ -28,18 +28,22 @@ typedef struct model {
 typedef struct checker {
   model model[SLOTS];
   naive_call call;
+  int64_t steps;
 } checker;
 
 void model_leaf(checker *c, const run *r, int slot);
 /* Before the step: the naive results.  After: that the engine's are those and that nothing else changed. */
 naive_verdict predict(checker *c, const step *s);
-void compare_step(checker *c, run *r, const step *s, naive_verdict verdict, lurn_status status, lurn_tensor *const *in);
+/* copies: of the inputs as they were, for an in-place op without a naive counterpart. */
+void compare_step(checker *c, run *r, const step *s, naive_verdict verdict, lurn_status status,
+                  lurn_tensor *const *copies);
 void check_slots(checker *c, const run *r);
 
 /* ---- Runs under other circumstances (replay.c) ------------------------------------------------------------- */
 
-/* An op and its gradients on another instruction set, from contiguous copies, give the same within a tolerance. */
-void check_twin(const run *r, const step *s, lurn_isa isa);
+/* An op and its gradients in a context of another instruction set, from contiguous copies, give the same within a tolerance,
+ * unless it is one that amplifies rounding. */
+void check_twin(const run *r, const step *s, lurn_ctx *other, bool amplifies);
 /* Adds up all that requires a gradient; NULL when nothing does.  LURN_OK or what backward may rightly refuse. */
 lurn_status sum_of_all(const run *r, lurn_tensor **out);
 void check_replays(const program *p, const run *r, lurn_isa isa, bool went_back, unsigned fail_at);

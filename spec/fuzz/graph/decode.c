@@ -13,35 +13,92 @@ unsigned take(bytes *b, unsigned below) {
 
 /* ---- Patterns ---------------------------------------------------------------------------------------------- */
 
-/* Per tensor "KIND:SHAPE": f one float dtype, p floats above 0, iX integers of base..base+X-1, lX integers of 0..X, b bool, . any.  A shape is
- * letters that stand for sizes, 4H for a multiple, * for any dimensions in front. */
-static const struct {
-  const char *name, *tensor[8];
-} patterns[] = {{"matmul", {"f:*mk", "f:kn"}},
-                {"matmul", {"f:*mk", "f:*kn"}},
-                {"matmul", {"f:*k", "f:k"}},
-                {"linear", {"f:*D", "f:CD", "f:C"}},
-                {"embedding", {"iC:*", "f:CD"}},
-                {"layer_norm", {"f:*D", "f:D", "f:D"}},
-                {"cross_entropy", {"f:*C", "iC:*", "f:C"}},
-                {"nll_loss", {"f:*C", "iC:*", "f:C"}},
-                {"mse_loss", {"f:*", "f:*"}},
-                {"l1_loss", {"f:*", "f:*"}},
-                {"smooth_l1_loss", {"f:*", "f:*"}},
-                {"binary_cross_entropy_with_logits", {"f:*", "f:*", "f:*", "f:*"}},
-                {"ctc_loss", {"f:TNC", "iC:NS", "lT:N", "lS:N"}},
-                {"rnn", {"f:TND", "f:HD", "f:HH", "f:H", "f:H", "f:NH", "lT:N"}},
-                {"lstm", {"f:TND", "f:4HD", "f:4HH", "f:4H", "f:4H", "f:NH", "f:NH", "lT:N"}},
-                {"gru", {"f:TND", "f:3HD", "f:3HH", "f:3H", "f:3H", "f:NH", "lT:N"}},
-                {"index_select", {".:*C", "iC:k"}},
-                {"gather", {".:*C", "iC:*k"}},
-                {"dot", {"f:k", "f:k"}},
-                {"outer", {".:m", ".:n"}},
-                {"addmm", {"f:mn", "f:mk", "f:kn"}},
-                {"multinomial", {"p:NC"}},
-                {"where", {"b:*", ".:*", ".:*"}},
-                {"masked_fill", {".:*", "b:*"}},
-                {NULL, {NULL}}};
+enum { PATTERN = 12 };
+/* The dimension that a pattern is for, how many tensors its list has, and what its first flag has to be. */
+enum { LAST_DIM = 1, FIRST_DIM = 2, SECOND_DIM = 3, LIST_1 = 4, LIST_2 = 8, FLAG_OFF = 16, FLAG_ON = 32 };
+enum { ITS_DIM = 3, ITS_LIST = 12, ITS_FLAG = 48 };
+
+/* Per tensor "KIND:SHAPE": f one float dtype, p floats above 0, s in rising order, iX integers of base..base+X-1, lX integers of 0..X,
+ * m bool, b bool or uint8, . any; + before it: never absent; - alone: absent.  A shape is letters that stand for sizes, 4H for a multiple,
+ * * for any dimensions in front. */
+typedef struct pattern {
+  const char *name;
+  unsigned hints;
+  const char *tensor[PATTERN];
+} pattern;
+
+static const pattern patterns[] = {
+    {"matmul", 0, {"f:*mk", "f:kn"}},
+    {"matmul", 0, {"f:*mk", "f:*kn"}},
+    {"matmul", 0, {"f:*k", "f:k"}},
+    {"linear", 0, {"f:*D", "f:CD", "f:C"}},
+    {"embedding", 0, {"iC:*", "f:CD"}},
+    {"layer_norm", 0, {"f:*D", "f:D", "f:D"}},
+    {"cross_entropy", 0, {"f:*C", "iC:*", "f:C"}},
+    {"nll_loss", 0, {"f:*C", "iC:*", "f:C"}},
+    {"mse_loss", 0, {"f:*", "f:*"}},
+    {"l1_loss", 0, {"f:*", "f:*"}},
+    {"smooth_l1_loss", 0, {"f:*", "f:*"}},
+    {"binary_cross_entropy_with_logits", 0, {"f:*", "f:*", "f:*", "f:*"}},
+    {"binary_cross_entropy_with_logits", 0, {"f:*k", "f:*k", "f:k", "f:k"}},
+    {"ctc_loss", 0, {"f:TNC", "iC:NS", "lT:N", "lS:N"}},
+    {"ctc_loss", 0, {"f:TNC", "iC:N", "lT:N", "lO:N"}},
+    {"rnn", 0, {"f:TND", "f:HD", "f:HH", "f:H", "f:H", "f:NH", "lT:N"}},
+    {"gru", 0, {"f:TND", "f:3HD", "f:3HH", "f:3H", "f:3H", "f:NH", "lT:N"}},
+    {"lstm", FLAG_OFF, {"f:TND", "f:4HD", "f:4HH", "f:4H", "f:4H", "f:NH", "f:NH", "lT:N", "-", "-", "-", "-"}},
+    {"lstm", FLAG_OFF, {"f:TND", "f:4HD", "f:4HH", "f:4H", "f:4H", "f:NH", "f:NH", "lT:N", "-", "f:H", "f:H", "f:H"}},
+    {"lstm",
+     FLAG_OFF,
+     {"f:TND", "f:4HD", "f:4HP", "f:4H", "f:4H", "f:NP", "f:NH", "lT:N", "+f:PH", "f:H", "f:H", "f:H"}},
+    {"lstm", FLAG_ON, {"f:TND", "f:3HD", "f:3HH", "f:3H", "f:3H", "f:NH", "f:NH", "lT:N", "-", "-", "f:H", "f:H"}},
+    {"lstm", FLAG_ON, {"f:TND", "f:3HD", "f:3HP", "f:3H", "f:3H", "f:NP", "f:NH", "lT:N", "+f:PH", "-", "f:H", "f:H"}},
+    {"index_select", LAST_DIM, {".:*C", "iC:k"}},
+    {"index_select", SECOND_DIM, {".:aCb", "iC:k"}},
+    {"gather", LAST_DIM, {".:*C", "iC:*k"}},
+    {"gather", SECOND_DIM, {".:aCb", "iC:akb"}},
+    {"index", LIST_1 | SECOND_DIM, {".:aCb", "iC:jk"}},
+    {"index", LIST_1 | LAST_DIM, {".:*C", "iC:k"}},
+    {"index", LIST_2 | FIRST_DIM, {".:ABc", "iA:jk", "iB:k"}},
+    {"index", LIST_1 | FIRST_DIM, {".:abc", "m:ab"}},
+    {"index", LIST_2 | SECOND_DIM, {".:abCd", "m:b", "iC:"}},
+    {"index_put", LIST_1 | SECOND_DIM, {".:aCb", "iC:k", ".:akb"}},
+    {"index_put", LIST_2 | FIRST_DIM, {".:ABc", "iA:jk", "iB:k", ".:jkc"}},
+    {"index_put", LIST_1 | LAST_DIM, {".:*C", "iC:k", ".:k"}},
+    {"index_put", LIST_1 | FIRST_DIM, {".:abc", "m:ab", ".:c"}},
+    {"index_put", LIST_1 | SECOND_DIM, {".:abc", "m:b", ".:"}},
+    {"index_copy", SECOND_DIM, {".:aCb", "iC:k", ".:akb"}},
+    {"index_copy", LAST_DIM, {".:*C", "iC:k", ".:*k"}},
+    {"index_fill", SECOND_DIM, {".:aCb", "iC:k", ".:"}},
+    {"index_add", SECOND_DIM, {".:aCb", "iC:k", ".:akb"}},
+    {"index_add", LAST_DIM, {".:*C", "iC:k", ".:*k"}},
+    {"scatter", LAST_DIM, {".:*C", "iC:*k", ".:*k"}},
+    {"scatter", SECOND_DIM, {".:aCb", "iC:akb", ".:akb"}},
+    {"scatter", FIRST_DIM, {".:Ca", "iC:ka", ".:"}},
+    {"scatter_add", LAST_DIM, {".:*C", "iC:*k", ".:*k"}},
+    {"scatter_add", SECOND_DIM, {".:aCb", "iC:akb", ".:akb"}},
+    {"masked_select", 0, {".:*", "m:*"}},
+    {"masked_select", 0, {".:*k", "m:k"}},
+    {"masked_scatter", 0, {".:*", "m:*", ".:*"}},
+    {"masked_scatter", 0, {".:*k", "m:k", ".:*k"}},
+    {"one_hot", 0, {"iC:*"}},
+    {"repeat_interleave", SECOND_DIM, {".:aCb", "lR:C"}},
+    {"repeat_interleave", LAST_DIM, {".:*C", "lR:"}},
+    {"searchsorted", 0, {"s:n", ".:*"}},
+    {"dot", 0, {"f:k", "f:k"}},
+    {"outer", 0, {".:m", ".:n"}},
+    {"addmm", 0, {"f:mn", "f:mk", "f:kn"}},
+    {"multinomial", 0, {"p:NC"}},
+    {"multinomial", 0, {"p:C"}},
+    {"diagonal", 0, {".:*mn"}},
+    {"diag", 0, {".:n"}},
+    {"diag", 0, {".:mn"}},
+    {"tril", 0, {".:*mn"}},
+    {"triu", 0, {".:*mn"}},
+    {"lerp", 0, {"f:*k", "f:*k", "f:k"}},
+    {"lerp", 0, {"f:*k", "f:k", "f:"}},
+    {"where", 0, {"b:*", ".:*", ".:*"}},
+    {"masked_fill", 0, {".:*", "b:*", ".:"}},
+    {NULL, 0, {NULL}}};
 
 typedef struct binding {
   int64_t letter[128]; /* -1: free */
@@ -161,7 +218,7 @@ static lurn_dtype random_dtype(decoder *d) {
   static const lurn_dtype some[] = {LURN_FLOAT32, LURN_FLOAT64, LURN_FLOAT64, LURN_FLOAT32, LURN_FLOAT64,
                                     LURN_FLOAT32, LURN_INT64,   LURN_INT32,   LURN_UINT8,   LURN_BOOL};
   lurn_dtype dtype = some[take(d->b, 10)];
-  return d->p->only_float64 ? LURN_FLOAT64 : dtype;
+  return d->p->only_float64 && naive_is_float(dtype) ? LURN_FLOAT64 : dtype;
 }
 
 static void keep_small(leaf *l) {
@@ -204,6 +261,7 @@ static int any_slot(decoder *d) {
 static bool dtype_fits(char kind, const lurn_tensor *t, const binding *v) {
   lurn_dtype dtype = lurn_tensor_dtype(t);
   if (kind == '.') return true;
+  if (kind == 'm') return dtype == LURN_BOOL;
   if (kind == 'b') return dtype == LURN_BOOL || dtype == LURN_UINT8;
   return kind == 'f' && naive_is_float(dtype) && (v->dtype < 0 || v->dtype == (int)dtype);
 }
@@ -213,12 +271,16 @@ static int fresh_for(decoder *d, const char *pattern, const char *shape, int64_t
   leaf l = {0};
   shape_of(d->b, shape, v, &l);
   random_manner(d, &l);
-  l.dtype = *pattern == 'b' ? LURN_BOOL : random_dtype(d);
+  l.dtype = *pattern == 'b' || *pattern == 'm' ? LURN_BOOL : random_dtype(d);
   if (*pattern == 'f')
     l.dtype = v->dtype >= 0 ? (lurn_dtype)v->dtype : take(d->b, 2) && !d->p->only_float64 ? LURN_FLOAT32 : LURN_FLOAT64;
   if (*pattern == 'p') {
     l.dtype = LURN_FLOAT64;
     l.palette = POSITIVE;
+  }
+  if (*pattern == 's') {
+    if (l.dtype == LURN_BOOL) l.dtype = LURN_INT64;
+    l.palette = RISING;
   }
   if (*pattern == 'i' || *pattern == 'l') {
     int64_t *bound = &v->letter[(int)pattern[1]];
@@ -267,39 +329,48 @@ static int partner(decoder *d, const lurn_tensor *t) {
   return add_leaf(d, &l);
 }
 
-static const char *const *pattern_of(bytes *b, const char *op) {
+static const pattern *pattern_of(bytes *b, const char *op) {
   int first = -1, count = 0;
   for (int i = 0; patterns[i].name != NULL; i++)
     if (strcmp(patterns[i].name, op) == 0) {
       if (first < 0) first = i;
       count++;
     }
-  return first < 0 ? NULL : patterns[first + (int)take(b, (unsigned)count)].tensor;
+  return first < 0 ? NULL : &patterns[first + (int)take(b, (unsigned)count)];
+}
+
+enum { NO_ROOM = -2 };
+
+/* The slot of the next tensor, -1 where it is left out. */
+static int choose_tensor(decoder *d, const step *s, lurn_param_kind kind, const pattern *p, int64_t base, binding *v) {
+  const char *want = p != NULL && s->n_in < PATTERN ? p->tensor[s->n_in] : NULL;
+  lurn_tensor *first = s->n_in > 0 && s->in[0] >= 0 ? d->r->slot[s->in[0]] : NULL;
+  bool given = want != NULL && *want == '+';
+  int slot;
+  if (kind == LURN_PARAM_OPTIONAL && !given && ((want != NULL && *want == '-') || take(d->b, 2) == 0)) return -1;
+  if (want != NULL && kind == LURN_PARAM_SCALAR && take(d->b, 4) == 0) slot = number_leaf(d);
+  else if (want != NULL) slot = slot_for(d, want + given, base, v);
+  else if (kind == LURN_PARAM_SCALAR && first != NULL) slot = partner(d, first);
+  else if (kind == LURN_PARAM_SCALAR && take(d->b, 12) == 0) slot = number_leaf(d);
+  else slot = first == NULL || kind == LURN_PARAM_SCALAR ? any_slot(d) : slot_for(d, ".:*", base, v);
+  if (slot < 0) return NO_ROOM;
+  if (s->n_in == 0 && p == NULL) matches("*", d->r->slot[slot], v);
+  return slot;
 }
 
 /* Fills in[]; false when there is no room. */
-static bool choose_tensors(decoder *d, step *s, int64_t base) {
-  const char *const *pattern = pattern_of(d->b, s->op->name);
+static bool choose_tensors(decoder *d, step *s, const pattern *p, int64_t base) {
   binding v;
+  int list = p != NULL ? (int)(p->hints & ITS_LIST) / LIST_1 : 0;
   free_binding(&v);
   for (int i = 0; i < s->op->n_params; i++) {
     lurn_param_kind kind = s->op->params[i].kind;
-    int repeat = kind == LURN_PARAM_LIST ? (s->list_count = 1 + (int)take(d->b, 3)) : 1;
+    int repeat = 1;
     if (kind > LURN_PARAM_LIST) continue;
+    if (kind == LURN_PARAM_LIST) s->list_count = repeat = list > 0 ? list : 1 + (int)take(d->b, 3);
     for (int k = 0; k < repeat; k++) {
-      if (s->n_in == NAIVE_IN) return false;
-      lurn_tensor *first = s->n_in > 0 && s->in[0] >= 0 ? d->r->slot[s->in[0]] : NULL;
-      int slot = -1;
-      if (kind == LURN_PARAM_OPTIONAL && take(d->b, 2) == 0) {
-        s->in[s->n_in++] = -1;
-        continue;
-      }
-      if (pattern != NULL && s->n_in < 8 && pattern[s->n_in] != NULL) slot = slot_for(d, pattern[s->n_in], base, &v);
-      else if (kind == LURN_PARAM_SCALAR && first != NULL) slot = partner(d, first);
-      else if (kind == LURN_PARAM_SCALAR && take(d->b, 12) == 0) slot = number_leaf(d);
-      else slot = first == NULL || kind == LURN_PARAM_SCALAR ? any_slot(d) : slot_for(d, ".:*", base, &v);
-      if (slot < 0) return false;
-      if (s->n_in == 0 && pattern == NULL) matches("*", d->r->slot[slot], &v);
+      int slot = s->n_in < NAIVE_IN ? choose_tensor(d, s, kind, p, base, &v) : NO_ROOM;
+      if (slot == NO_ROOM) return false;
       s->in[s->n_in++] = slot;
     }
   }
@@ -358,6 +429,25 @@ static double some_real(bytes *b, double preset) {
   return take(b, 3) == 0 ? preset : some[take(b, 16)];
 }
 
+static int64_t some_int(bytes *b, unsigned below) {
+  int64_t n = (int64_t)take(b, below);
+  return take(b, 8) == 7 ? -1 - n / 2 : n;
+}
+
+/* What a pattern was made for, most of the time. */
+static void suit_pattern(bytes *b, step *s, const pattern *p) {
+  unsigned dim = p != NULL ? p->hints & ITS_DIM : 0, flag = p != NULL ? p->hints & ITS_FLAG : 0;
+  if ((dim == 0 && flag == 0) || take(b, 24) == 23) return;
+  for (int i = 0; i < s->op->n_params; i++) {
+    lurn_param_kind kind = s->op->params[i].kind;
+    if (kind == LURN_PARAM_DIM && dim != 0) s->number[i] = dim == LAST_DIM ? -1 : dim - FIRST_DIM;
+    if (kind == LURN_PARAM_FLAG && flag != 0) {
+      s->number[i] = flag == FLAG_ON;
+      flag = 0;
+    }
+  }
+}
+
 static void choose_numbers(bytes *b, step *s, const lurn_tensor *x) {
   int ndim = x != NULL ? lurn_tensor_ndim(x) : 0;
   int64_t size = ndim > 0 ? lurn_tensor_shape(x)[take(b, (unsigned)ndim)] : 3;
@@ -366,7 +456,7 @@ static void choose_numbers(bytes *b, step *s, const lurn_tensor *x) {
     const lurn_param *param = &s->op->params[i];
     bool preset = !param->required && take(b, 2) == 0;
     switch (param->kind) {
-      case LURN_PARAM_INT: s->number[i] = (int64_t)take(b, range + 1) - (take(b, 8) == 7); break;
+      case LURN_PARAM_INT: s->number[i] = some_int(b, range + 1); break;
       case LURN_PARAM_REAL: s->real[i] = some_real(b, param->preset); break;
       case LURN_PARAM_FLAG: s->number[i] = take(b, 2); break;
       case LURN_PARAM_DIM: s->number[i] = some_dim(b, ndim); break;
@@ -394,7 +484,7 @@ static int64_t choose_base(bytes *b, step *s) {
 
 bool decode_step(bytes *b, program *p, run *r, run_now_fn *run_now, step **out) {
   decoder d = {b, p, r, run_now};
-  if (b->left == 0) return false;
+  if (b->left == 0 || p->elements > MOST_ELEMENTS) return false;
   unsigned what = take(b, 16);
   if (what == 0) return any_leaf(&d) >= 0 && (*out = NULL, true);
   if (what == 1) {
@@ -410,8 +500,10 @@ bool decode_step(bytes *b, program *p, run *r, run_now_fn *run_now, step **out) 
   s.inplace = s.op->has_inplace && take(b, 2);
   s.no_grad = take(b, 20) == 19 && !p->only_float64;
   int64_t base = choose_base(b, &s);
-  if (!choose_tensors(&d, &s, base)) return false;
+  const pattern *suited = pattern_of(b, s.op->name);
+  if (!choose_tensors(&d, &s, suited, base)) return false;
   choose_numbers(b, &s, s.n_in > 0 && s.in[0] >= 0 ? r->slot[s.in[0]] : NULL);
+  suit_pattern(b, &s, suited);
   step *kept = new_step(&d, STEP_OP);
   if (kept == NULL) return false;
   *kept = s;

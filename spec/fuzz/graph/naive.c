@@ -115,6 +115,42 @@ int64_t naive_under(const naive *t, int ndim, const int64_t *index) {
   return at;
 }
 
+bool naive_meet(const naive *a, const naive *b, naive *out) {
+  naive met = {.dtype = naive_promote(a, b)};
+  if (!naive_broadcast(a, b, &met)) return false;
+  *out = met; /* which may be a */
+  return true;
+}
+
+long double naive_wrap(lurn_dtype dtype, uint64_t bits) {
+  return naive_convert((long double)(int64_t)bits, LURN_INT64, dtype);
+}
+
+bool naive_is_index(const naive *t) { return !naive_is_float(t->dtype) && t->dtype != LURN_BOOL; }
+
+bool naive_shaped(const naive *t, int ndim, int64_t a, int64_t b, int64_t c) {
+  const int64_t want[] = {a, b, c};
+  return t == NULL || (t->ndim == ndim && memcmp(t->size, want, (size_t)ndim * sizeof *want) == 0);
+}
+
+bool naive_all_float(const naive_call *call) {
+  for (int k = 0; k < call->n_in; k++)
+    if (call->in[k] != NULL && !naive_is_float(call->in[k]->dtype)) return false;
+  return true;
+}
+
+bool naive_begin_moves(naive_call *call, int ndim, const int64_t *size) {
+  if (!naive_out(call, 0, call->in[0]->dtype, ndim, size)) return false;
+  call->source = naive_alloc(call->out[0].n, sizeof *call->source);
+  return call->source != NULL;
+}
+
+naive_verdict naive_end_moves(naive_call *call) {
+  naive *out = &call->out[0];
+  for (int64_t i = 0; i < out->n; i++) out->value[i] = call->source[i] < 0 ? 0 : call->in[0]->value[call->source[i]];
+  return NAIVE_GIVEN;
+}
+
 bool naive_is_tame(const naive_call *call) {
   for (int k = 0; k < call->n_in; k++) {
     const naive *t = call->in[k];
@@ -132,12 +168,38 @@ static naive_fn *find(const naive_op *list, const char *name) {
   return NULL;
 }
 
+/* In place these bring results of another dtype to the target's; the others refuse. */
+static bool converts(const char *op) {
+  static const char *const list[] = {"eq",      "ne",          "lt",          "le",         "gt",
+                                     "ge",      "logical_and", "logical_xor", "logical_or", "cumsum",
+                                     "cumprod", "logical_not", "lerp"};
+  for (size_t i = 0; i < sizeof list / sizeof *list; i++)
+    if (strcmp(list[i], op) == 0) return true;
+  return false;
+}
+
+/* A result that goes into in[0]: of its shape and dtype. */
+static naive_verdict in_place(naive_call *call) {
+  naive *out = &call->out[0];
+  const naive *target = call->in[0];
+  if (!naive_same_shape(out, target)) return NAIVE_REFUSED;
+  if (out->dtype == target->dtype) return NAIVE_GIVEN;
+  if (!converts(call->op->name)) return NAIVE_REFUSED;
+  for (int64_t i = 0; i < out->n; i++) out->value[i] = naive_convert(out->value[i], out->dtype, target->dtype);
+  if (target->dtype == LURN_FLOAT32) call->ulps += 1; /* the second rounding */
+  out->dtype = target->dtype;
+  return NAIVE_GIVEN;
+}
+
 naive_verdict naive_run(naive_call *call) {
-  const naive_op *lists[] = {naive_elementwise, naive_moves, naive_reductions, naive_layers};
+  const naive_op *lists[] = {naive_elementwise, naive_moves,  naive_picks,  naive_reductions,
+                             naive_sorts,       naive_layers, naive_losses, naive_recurrent};
   call->ulps = 1;
-  for (int i = 0; i < 4; i++) {
+  for (size_t i = 0; i < sizeof lists / sizeof *lists; i++) {
     naive_fn *fn = find(lists[i], call->op->name);
-    if (fn != NULL) return fn(call);
+    if (fn == NULL) continue;
+    naive_verdict verdict = fn(call);
+    return verdict == NAIVE_GIVEN && call->inplace ? in_place(call) : verdict;
   }
   return NAIVE_UNKNOWN;
 }

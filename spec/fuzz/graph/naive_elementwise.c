@@ -21,13 +21,13 @@ static long double rsqrt(long double x) { return 1 / sqrtl(x); }
 static long double reciprocal(long double x) { return 1 / x; }
 static long double sigmoid(long double x) { return 1 / (1 + expl(-x)); }
 static long double relu(long double x) { return x > 0 || isnan(x) ? x : 0; }
-static long double gelu(long double x) { return x / 2 * erfcl(-x / sqrtl(2)); }
-static long double softplus(long double x) { return x > 0 ? x + log1pl(expl(-x)) : log1pl(expl(x)); }
 static long double silu(long double x) { return x / (1 + expl(-x)); }
 static long double even(long double x) { return rintl(x); }
 static long double not(long double x) { return x == 0; }
 static long double is_nan(long double x) { return isnan(x) != 0; }
 static long double is_finite(long double x) { return isfinite(x) != 0; }
+static long double is_inf(long double x) { return isinf(x) != 0; }
+static long double fraction(long double x) { return x - truncl(x); }
 
 /* Units in the last place: 1 where one rounding is made, a few for the vector functions. */
 static const unary unaries[] = {{"neg", neg, SAME, false, true, 1},
@@ -44,8 +44,6 @@ static const unary unaries[] = {{"neg", neg, SAME, false, true, 1},
                                 {"tanh", tanhl, TO_FLOAT, true, true, 6},
                                 {"sigmoid", sigmoid, TO_FLOAT, true, true, 6},
                                 {"relu", relu, SAME, false, true, 1},
-                                {"gelu", gelu, TO_FLOAT, true, true, 8},
-                                {"softplus", softplus, TO_FLOAT, true, true, 8},
                                 {"silu", silu, TO_FLOAT, true, true, 8},
                                 {"sin", sinl, TO_FLOAT, true, true, 4},
                                 {"cos", cosl, TO_FLOAT, true, true, 4},
@@ -55,6 +53,19 @@ static const unary unaries[] = {{"neg", neg, SAME, false, true, 1},
                                 {"logical_not", not, TO_BOOL, true, true, 1},
                                 {"isnan", is_nan, TO_BOOL, true, true, 1},
                                 {"isfinite", is_finite, TO_BOOL, true, true, 1},
+                                {"isinf", is_inf, TO_BOOL, true, true, 1},
+                                {"tan", tanl, TO_FLOAT, true, true, 4},
+                                {"asin", asinl, TO_FLOAT, true, true, 4},
+                                {"acos", acosl, TO_FLOAT, true, true, 4},
+                                {"atan", atanl, TO_FLOAT, true, true, 4},
+                                {"sinh", sinhl, TO_FLOAT, true, true, 4},
+                                {"cosh", coshl, TO_FLOAT, true, true, 4},
+                                {"erf", erfl, TO_FLOAT, true, true, 4},
+                                {"exp2", exp2l, TO_FLOAT, true, true, 4},
+                                {"log2", log2l, TO_FLOAT, true, true, 4},
+                                {"log10", log10l, TO_FLOAT, true, true, 4},
+                                {"trunc", truncl, SAME, false, true, 1},
+                                {"frac", fraction, SAME, false, false, 1},
                                 {0}};
 
 static const unary *find_unary(const char *name) {
@@ -68,31 +79,19 @@ static lurn_dtype unary_dtype(const unary *u, lurn_dtype x) {
   return naive_is_float(x) || u->result == SAME ? x : LURN_FLOAT32;
 }
 
-/* x as an integer of its dtype would be wrapped. */
-static long double wrap(lurn_dtype dtype, uint64_t bits) {
-  return naive_convert((long double)(int64_t)bits, LURN_INT64, dtype);
-}
-
 static long double whole_unary(const unary *u, lurn_dtype dtype, long double x) {
   uint64_t bits = (uint64_t)(int64_t)x;
-  if (u->of == neg) return wrap(dtype, 0 - bits);
-  if (u->of == square) return wrap(dtype, bits * bits);
-  if (u->of == fabsl) return wrap(dtype, x < 0 ? 0 - bits : bits);
+  if (u->of == neg) return naive_wrap(dtype, 0 - bits);
+  if (u->of == square) return naive_wrap(dtype, bits * bits);
+  if (u->of == fabsl) return naive_wrap(dtype, x < 0 ? 0 - bits : bits);
   return u->of(x);
-}
-
-static bool in_place_fits(const naive_call *call, lurn_dtype dtype, const naive *shape) {
-  return !call->inplace || (dtype == call->in[0]->dtype && naive_same_shape(shape, call->in[0]));
 }
 
 static naive_verdict run_unary(naive_call *call) {
   const unary *u = find_unary(call->op->name);
   const naive *x = call->in[0];
   lurn_dtype dtype = unary_dtype(u, x->dtype);
-  bool optional = u->of == softplus && (call->real[1] != 1 || call->real[2] != 20);
-  if (optional || (u->of == gelu && call->number[1] != 0)) return NAIVE_UNKNOWN; /* other formulas than here */
-  if (x->dtype == LURN_BOOL && !u->bools) return NAIVE_REFUSED;
-  if (!in_place_fits(call, dtype, x)) return NAIVE_REFUSED;
+  if ((x->dtype == LURN_BOOL && !u->bools) || (!naive_is_float(x->dtype) && !u->integers)) return NAIVE_REFUSED;
   if (!naive_out(call, 0, dtype, x->ndim, x->size)) return NAIVE_UNKNOWN;
   call->ulps = u->ulps;
   for (int64_t i = 0; i < x->n; i++) {
@@ -100,17 +99,36 @@ static naive_verdict run_unary(naive_call *call) {
     if (dtype == LURN_BOOL) call->out[0].value[i] = u->of(v);
     else if (naive_is_float(dtype)) call->out[0].value[i] = u->of(naive_convert(v, x->dtype, dtype));
     else call->out[0].value[i] = whole_unary(u, dtype, v);
-    if (u->of == gelu) call->out[0].margin[i] = fabsl(v); /* the tail 1 + erf cancels */
   }
   return NAIVE_GIVEN;
 }
 
 /* ---- Two inputs -------------------------------------------------------------------------------------------- */
 
-enum { ADD, SUB, MUL, DIV, POW, MAXIMUM, MINIMUM, REMAINDER, FLOOR_DIVIDE, EQ, NE, LT, LE, GT, GE, AND, OR };
-static const char *const binaries[] = {"add",     "sub",       "mul",          "div",         "pow",        "maximum",
-                                       "minimum", "remainder", "floor_divide", "eq",          "ne",         "lt",
-                                       "le",      "gt",        "ge",           "logical_and", "logical_or", NULL};
+enum {
+  ADD,
+  SUB,
+  MUL,
+  DIV,
+  POW,
+  MAXIMUM,
+  MINIMUM,
+  REMAINDER,
+  FLOOR_DIVIDE,
+  EQ,
+  NE,
+  LT,
+  LE,
+  GT,
+  GE,
+  AND,
+  OR,
+  XOR,
+  ATAN2
+};
+static const char *const binaries[] = {
+    "add", "sub", "mul", "div", "pow", "maximum",     "minimum",    "remainder",   "floor_divide", "eq",
+    "ne",  "lt",  "le",  "gt",  "ge",  "logical_and", "logical_or", "logical_xor", "atan2",        NULL};
 
 static int64_t whole_pow(int64_t base, int64_t e) {
   if (e < 0) return base == 1 ? 1 : base == -1 ? (e % 2 == 0 ? 1 : -1) : 0;
@@ -138,14 +156,14 @@ static long double whole_binary(int op, lurn_dtype dtype, long double x, long do
   int64_t a = (int64_t)x, b = (int64_t)y;
   uint64_t ua = (uint64_t)a, ub = (uint64_t)b;
   switch (op) {
-    case ADD: return wrap(dtype, ua + ub);
-    case SUB: return wrap(dtype, ua - ub);
-    case MUL: return wrap(dtype, ua * ub);
-    case POW: return wrap(dtype, (uint64_t)whole_pow(a, b));
+    case ADD: return naive_wrap(dtype, ua + ub);
+    case SUB: return naive_wrap(dtype, ua - ub);
+    case MUL: return naive_wrap(dtype, ua * ub);
+    case POW: return naive_wrap(dtype, (uint64_t)whole_pow(a, b));
     case MAXIMUM: return a > b ? a : b;
     case MINIMUM: return a < b ? a : b;
-    case REMAINDER: return wrap(dtype, (uint64_t)floor_rest(a, b));
-    default: return wrap(dtype, (uint64_t)floor_quotient(a, b));
+    case REMAINDER: return naive_wrap(dtype, (uint64_t)floor_rest(a, b));
+    default: return naive_wrap(dtype, (uint64_t)floor_quotient(a, b));
   }
 }
 
@@ -164,6 +182,7 @@ static long double real_binary(int op, lurn_dtype dtype, long double a, long dou
     case POW: return powl(a, b);
     case MAXIMUM: return isnan(a) || isnan(b) ? NAN : a > b ? a : b;
     case MINIMUM: return isnan(a) || isnan(b) ? NAN : a < b ? a : b;
+    case ATAN2: return atan2l(a, b);
     default: break;
   }
   if (!isfinite(a) || !isfinite(b) || b == 0 || near_whole(a / b, dtype)) *margin = INFINITY;
@@ -181,6 +200,7 @@ static bool compare(int op, long double a, long double b) {
     case GT: return a > b;
     case GE: return a >= b;
     case AND: return a != 0 && b != 0;
+    case XOR: return (a != 0) != (b != 0);
     default: return a != 0 || b != 0;
   }
 }
@@ -189,12 +209,13 @@ static bool compare(int op, long double a, long double b) {
 static bool binary_dtype(const naive_call *call, int op, lurn_dtype *common, lurn_dtype *result) {
   const naive *a = call->in[0], *b = call->in[1];
   lurn_dtype dtype = naive_promote(a, b);
-  if (op >= EQ) {
+  if (op >= EQ && op != ATAN2) {
     *common = dtype;
     *result = LURN_BOOL;
     return true;
   }
   if (op == SUB && (a->dtype == LURN_BOOL || b->dtype == LURN_BOOL)) return false;
+  if (op == ATAN2 && (!naive_is_float(dtype) || (a->weak && b->weak))) dtype = LURN_FLOAT32;
   if (call->inplace && naive_is_float(dtype) == naive_is_float(a->dtype) && a->dtype != LURN_BOOL) dtype = a->dtype;
   if (op == DIV && !naive_is_float(dtype)) dtype = LURN_FLOAT32;
   *common = *result = dtype;
@@ -203,12 +224,12 @@ static bool binary_dtype(const naive_call *call, int op, lurn_dtype *common, lur
 
 /* A plain number that the other's integers cannot hold is compared as it is. */
 static long double operand(const naive *t, int64_t at, int op, lurn_dtype common) {
-  if (op == AND || op == OR || (op >= EQ && t->weak && !naive_is_float(common))) return t->value[at];
+  if (op == AND || op == OR || op == XOR || (op >= EQ && t->weak && !naive_is_float(common))) return t->value[at];
   return naive_convert(t->value[at], t->dtype, common);
 }
 
 static long double binary_value(int op, lurn_dtype dtype, long double a, long double b, long double *margin) {
-  if (op >= EQ) return compare(op, a, b);
+  if (op >= EQ && op != ATAN2) return compare(op, a, b);
   if (naive_is_float(dtype)) return real_binary(op, dtype, a, b, margin);
   if (dtype == LURN_BOOL) return op == ADD || op == MAXIMUM ? a != 0 || b != 0 : a != 0 && b != 0;
   return whole_binary(op, dtype, a, b);
@@ -221,9 +242,8 @@ static naive_verdict run_binary(naive_call *call) {
   naive shape;
   lurn_dtype common, result;
   if (!naive_broadcast(a, b, &shape) || !binary_dtype(call, op, &common, &result)) return NAIVE_REFUSED;
-  if (!in_place_fits(call, result, &shape)) return NAIVE_REFUSED;
   if (!naive_out(call, 0, result, shape.ndim, shape.size)) return NAIVE_UNKNOWN;
-  call->ulps = op == POW ? 4 : 1;
+  call->ulps = op == POW || op == ATAN2 ? 4 : 1;
   naive *out = &call->out[0];
   for (int64_t i = 0; i < out->n; i++) {
     int64_t index[LURN_MAX_DIMS];
@@ -236,15 +256,21 @@ static naive_verdict run_binary(naive_call *call) {
 
 /* ---- With parameters --------------------------------------------------------------------------------------- */
 
+static bool has_fraction(long double v) { return isfinite(v) && v != truncl(v); }
+
+/* Limits with a fraction make floats of integers. */
 static naive_verdict run_clamp(naive_call *call) {
   const naive *x = call->in[0];
   long double low = call->real[1], high = call->real[2];
   if (x->dtype == LURN_BOOL || isnan(low) || isnan(high)) return NAIVE_REFUSED;
-  if (!naive_out(call, 0, x->dtype, x->ndim, x->size)) return NAIVE_UNKNOWN;
-  low = naive_convert(low, LURN_FLOAT64, x->dtype);
-  high = naive_convert(high, LURN_FLOAT64, x->dtype);
+  bool floats = !naive_is_float(x->dtype) && (has_fraction(low) || has_fraction(high));
+  lurn_dtype dtype = floats ? LURN_FLOAT32 : x->dtype;
+  if (!naive_out(call, 0, dtype, x->ndim, x->size)) return NAIVE_UNKNOWN;
+  low = naive_convert(low, LURN_FLOAT64, dtype);
+  high = naive_convert(high, LURN_FLOAT64, dtype);
   for (int64_t i = 0; i < x->n; i++) {
-    long double v = x->value[i] < low ? low : x->value[i];
+    long double v = naive_convert(x->value[i], x->dtype, dtype);
+    if (v < low) v = low;
     call->out[0].value[i] = v > high ? high : v;
   }
   return NAIVE_GIVEN;
@@ -253,8 +279,10 @@ static naive_verdict run_clamp(naive_call *call) {
 static naive_verdict run_hardtanh(naive_call *call) {
   const naive *x = call->in[0];
   long double low = call->real[1], high = call->real[2];
-  if (!naive_is_float(x->dtype)) return NAIVE_REFUSED;
-  if (!(low <= high) || !naive_out(call, 0, x->dtype, x->ndim, x->size)) return NAIVE_UNKNOWN;
+  if (!naive_is_float(x->dtype) || !(low <= high)) return NAIVE_REFUSED;
+  if (!naive_out(call, 0, x->dtype, x->ndim, x->size)) return NAIVE_UNKNOWN;
+  low = naive_convert(low, LURN_FLOAT64, x->dtype);
+  high = naive_convert(high, LURN_FLOAT64, x->dtype);
   for (int64_t i = 0; i < x->n; i++)
     call->out[0].value[i] = x->value[i] < low ? low : x->value[i] > high ? high : x->value[i];
   return NAIVE_GIVEN;
@@ -273,11 +301,59 @@ static naive_verdict run_slope(naive_call *call) {
   return NAIVE_GIVEN;
 }
 
+static long double gelu(long double x, bool by_tanh) {
+  if (by_tanh) return x / 2 * (1 + tanhl(sqrtl(2 / acosl(-1)) * (x + 0.044715L * x * x * x)));
+  return x / 2 * erfcl(-x / sqrtl(2));
+}
+
+static long double softplus(long double z) { return z > 0 ? z + log1pl(expl(-z)) : log1pl(expl(z)); }
+
+static naive_verdict run_curve(naive_call *call) {
+  const naive *x = call->in[0];
+  bool plus = call->op->name[0] == 's';
+  long double beta = call->real[1], threshold = call->real[2];
+  lurn_dtype dtype = naive_is_float(x->dtype) ? x->dtype : LURN_FLOAT32;
+  if (plus ? !(beta > 0) : call->number[1] < 0 || call->number[1] > 1) return NAIVE_REFUSED;
+  if ((plus && isinf(beta)) || !naive_out(call, 0, dtype, x->ndim, x->size)) return NAIVE_UNKNOWN;
+  call->ulps = 8;
+  bool preset = beta == 1 && threshold == 20; /* the curve all along, which threshold is to spare others */
+  for (int64_t i = 0; i < x->n; i++) {
+    long double v = naive_convert(x->value[i], x->dtype, dtype), y;
+    if (!plus) y = gelu(v, call->number[1] == 1);
+    else y = beta * v > threshold && !preset ? v : softplus(beta * v) / beta;
+    /* the tail 1 + erf cancels; beta v is rounded, and jumps where it meets the threshold */
+    call->out[0].margin[i] = plus ? fabsl(y) * (1 + fabsl(beta * v)) : fabsl(v);
+    if (plus && !preset && fabsl(beta * v - threshold) <= 1e-6L * fabsl(threshold)) call->out[0].margin[i] = INFINITY;
+    call->out[0].value[i] = isinf(v) ? (v > 0 ? v : 0) : y;
+  }
+  return NAIVE_GIVEN;
+}
+
+/* a + w (b - a) */
+static naive_verdict run_lerp(naive_call *call) {
+  const naive *a = call->in[0], *b = call->in[1], *w = call->in[2];
+  naive way, step, all;
+  if (!naive_is_float(a->dtype)) return NAIVE_REFUSED;
+  if (!naive_meet(b, a, &way) || !naive_meet(&way, w, &step) || !naive_meet(a, &step, &all)) return NAIVE_REFUSED;
+  if (!naive_out(call, 0, all.dtype, all.ndim, all.size)) return NAIVE_UNKNOWN;
+  bool mixed = way.dtype != all.dtype || step.dtype != all.dtype; /* rounded to float32 on the way */
+  call->ulps = naive_is_tame(call) && !mixed ? 4 : INFINITY;
+  for (int64_t i = 0; i < call->out[0].n; i++) {
+    int64_t at[LURN_MAX_DIMS];
+    naive_position(&call->out[0], i, at);
+    long double x = naive_convert(a->value[naive_under(a, all.ndim, at)], a->dtype, all.dtype);
+    long double y = naive_convert(b->value[naive_under(b, all.ndim, at)], b->dtype, all.dtype);
+    long double share = naive_convert(w->value[naive_under(w, all.ndim, at)], w->dtype, all.dtype);
+    call->out[0].value[i] = x + share * (y - x);
+    call->out[0].margin[i] = fabsl(x) + fabsl(share) * (fabsl(x) + fabsl(y));
+  }
+  return NAIVE_GIVEN;
+}
+
 static naive_verdict choose(naive_call *call, const naive *condition, const naive *a, const naive *b,
                             lurn_dtype dtype) {
   naive both, shape;
   if (!naive_broadcast(a, b, &both) || !naive_broadcast(condition, &both, &shape)) return NAIVE_REFUSED;
-  if (!in_place_fits(call, dtype, &shape)) return NAIVE_REFUSED;
   if (!naive_out(call, 0, dtype, shape.ndim, shape.size)) return NAIVE_UNKNOWN;
   naive *out = &call->out[0];
   for (int64_t i = 0; i < out->n; i++) {
@@ -296,9 +372,8 @@ static naive_verdict run_where(naive_call *call) {
 }
 
 static naive_verdict run_masked_fill(naive_call *call) {
-  long double v = call->real[2];
-  naive value = {.dtype = LURN_FLOAT64, .n = 1, .weak = true, .value = &v};
-  return choose(call, call->in[1], &value, call->in[0], call->in[0]->dtype);
+  if (call->in[2]->ndim > 0) return NAIVE_REFUSED;
+  return choose(call, call->in[1], call->in[2], call->in[0], call->in[0]->dtype);
 }
 
 static naive_verdict fill_with(naive_call *call, const naive *source, lurn_dtype dtype) {
@@ -328,11 +403,29 @@ static naive_verdict run_to(naive_call *call) {
   return fill_with(call, call->in[0], (lurn_dtype)dtype);
 }
 
+/* 0 or x / (1 - p). */
+static const char *judge_dropout(const naive_call *call, const long double *have) {
+  const naive *x = call->in[0];
+  long double p = call->real[1], eps = x->dtype == LURN_FLOAT32 ? 0x1p-21L : 0x1p-50L;
+  for (int64_t i = 0; i < x->n; i++) {
+    long double whole = x->value[i] / (1 - p), most = x->dtype == LURN_FLOAT32 ? 0x1p127L : 0x1p1023L;
+    if (have[i] == 0 || !isfinite(whole) || fabsl(whole) > most) continue;
+    if (p == 1 || fabsl(have[i] - whole) > eps * fabsl(whole) + 0x1p-149L)
+      return "an element is neither 0 nor x / (1 - p)";
+  }
+  return NULL;
+}
+
 static naive_verdict run_dropout(naive_call *call) {
   const naive *x = call->in[0];
   double p = call->real[1];
   if (!naive_is_float(x->dtype) || !(p >= 0 && p <= 1)) return NAIVE_REFUSED;
-  if (call->number[2] && p > 0) return NAIVE_UNKNOWN;
+  if (call->number[2] && p > 0) {
+    if (!naive_out(call, 0, x->dtype, x->ndim, x->size)) return NAIVE_UNKNOWN;
+    for (int64_t i = 0; i < x->n; i++) call->out[0].margin[i] = INFINITY;
+    call->judge = judge_dropout;
+    return NAIVE_GIVEN;
+  }
   call->source = naive_alloc(x->n, sizeof *call->source);
   for (int64_t i = 0; call->source != NULL && i < x->n; i++) call->source[i] = i;
   return fill_with(call, x, x->dtype);
@@ -352,8 +445,6 @@ const naive_op naive_elementwise[] = {{"neg", run_unary},
                                       {"tanh", run_unary},
                                       {"sigmoid", run_unary},
                                       {"relu", run_unary},
-                                      {"gelu", run_unary},
-                                      {"softplus", run_unary},
                                       {"silu", run_unary},
                                       {"sin", run_unary},
                                       {"cos", run_unary},
@@ -363,6 +454,21 @@ const naive_op naive_elementwise[] = {{"neg", run_unary},
                                       {"logical_not", run_unary},
                                       {"isnan", run_unary},
                                       {"isfinite", run_unary},
+                                      {"isinf", run_unary},
+                                      {"tan", run_unary},
+                                      {"asin", run_unary},
+                                      {"acos", run_unary},
+                                      {"atan", run_unary},
+                                      {"sinh", run_unary},
+                                      {"cosh", run_unary},
+                                      {"erf", run_unary},
+                                      {"exp2", run_unary},
+                                      {"log2", run_unary},
+                                      {"log10", run_unary},
+                                      {"trunc", run_unary},
+                                      {"frac", run_unary},
+                                      {"gelu", run_curve},
+                                      {"softplus", run_curve},
                                       {"add", run_binary},
                                       {"sub", run_binary},
                                       {"mul", run_binary},
@@ -380,10 +486,13 @@ const naive_op naive_elementwise[] = {{"neg", run_unary},
                                       {"ge", run_binary},
                                       {"logical_and", run_binary},
                                       {"logical_or", run_binary},
+                                      {"logical_xor", run_binary},
+                                      {"atan2", run_binary},
                                       {"clamp", run_clamp},
                                       {"hardtanh", run_hardtanh},
                                       {"elu", run_slope},
                                       {"leaky_relu", run_slope},
+                                      {"lerp", run_lerp},
                                       {"where", run_where},
                                       {"masked_fill", run_masked_fill},
                                       {"copy", run_copy},

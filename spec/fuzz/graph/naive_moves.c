@@ -1,27 +1,14 @@
-/* Ops that only move elements: views, other arrangements, joining and picking, sorting. */
+/* Ops that only move elements: views, diagonals, other arrangements, joining. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "naive.h"
 
-/* Fills out[0] with in[0]'s elements as told by source, which the caller fills in between: begin, fill, end. */
-static bool begin(naive_call *call, int ndim, const int64_t *size) {
-  if (!naive_out(call, 0, call->in[0]->dtype, ndim, size)) return false;
-  call->source = naive_alloc(call->out[0].n, sizeof *call->source);
-  return call->source != NULL;
-}
-
-static naive_verdict end(naive_call *call) {
-  naive *out = &call->out[0];
-  for (int64_t i = 0; i < out->n; i++) out->value[i] = call->source[i] < 0 ? 0 : call->in[0]->value[call->source[i]];
-  return NAIVE_GIVEN;
-}
-
 static naive_verdict in_order(naive_call *call, int ndim, const int64_t *size) {
-  if (!begin(call, ndim, size)) return NAIVE_UNKNOWN;
+  if (!naive_begin_moves(call, ndim, size)) return NAIVE_UNKNOWN;
   for (int64_t i = 0; i < call->out[0].n; i++) call->source[i] = i;
-  return end(call);
+  return naive_end_moves(call);
 }
 
 /* ---- Views ------------------------------------------------------------------------------------------------- */
@@ -54,14 +41,14 @@ static naive_verdict reordered(naive_call *call, const int *order) {
   const naive *x = call->in[0];
   int64_t size[LURN_MAX_DIMS];
   for (int d = 0; d < x->ndim; d++) size[d] = x->size[order[d]];
-  if (!begin(call, x->ndim, size)) return NAIVE_UNKNOWN;
+  if (!naive_begin_moves(call, x->ndim, size)) return NAIVE_UNKNOWN;
   for (int64_t i = 0; i < x->n; i++) {
     int64_t to[LURN_MAX_DIMS], from[LURN_MAX_DIMS];
     naive_position(&call->out[0], i, to);
     for (int d = 0; d < x->ndim; d++) from[order[d]] = to[d];
     call->source[i] = naive_offset(x, from);
   }
-  return end(call);
+  return naive_end_moves(call);
 }
 
 static naive_verdict run_transpose(naive_call *call) {
@@ -92,14 +79,14 @@ static naive_verdict window(naive_call *call, int dim, int64_t start, int64_t co
   int ndim = 0;
   for (int d = 0; d < x->ndim; d++)
     if (d != dim || !drop) size[ndim++] = d == dim ? count : x->size[d];
-  if (!begin(call, ndim, size)) return NAIVE_UNKNOWN;
+  if (!naive_begin_moves(call, ndim, size)) return NAIVE_UNKNOWN;
   for (int64_t i = 0; i < call->out[0].n; i++) {
     int64_t to[LURN_MAX_DIMS], from[LURN_MAX_DIMS];
     naive_position(&call->out[0], i, to);
     for (int d = 0, k = 0; d < x->ndim; d++) from[d] = d == dim && drop ? start : to[k++] + (d == dim ? start : 0);
     call->source[i] = naive_offset(x, from);
   }
-  return end(call);
+  return naive_end_moves(call);
 }
 
 static naive_verdict run_narrow(naive_call *call) {
@@ -131,13 +118,13 @@ static naive_verdict run_expand(naive_call *call) {
     size[d] = sizes.values[d] == -1 && from >= 0 ? have : sizes.values[d];
     if (size[d] < 0 || (have != 1 && size[d] != have)) return NAIVE_REFUSED;
   }
-  if (!begin(call, (int)sizes.count, size)) return NAIVE_UNKNOWN;
+  if (!naive_begin_moves(call, (int)sizes.count, size)) return NAIVE_UNKNOWN;
   for (int64_t i = 0; i < call->out[0].n; i++) {
     int64_t index[LURN_MAX_DIMS];
     naive_position(&call->out[0], i, index);
     call->source[i] = naive_under(x, call->out[0].ndim, index);
   }
-  return end(call);
+  return naive_end_moves(call);
 }
 
 static naive_verdict run_squeeze(naive_call *call) {
@@ -170,7 +157,7 @@ static naive_verdict run_flip(naive_call *call) {
     if (dim < 0 || flipped[dim]) return NAIVE_REFUSED;
     flipped[dim] = true;
   }
-  if (!begin(call, x->ndim, x->size)) return NAIVE_UNKNOWN;
+  if (!naive_begin_moves(call, x->ndim, x->size)) return NAIVE_UNKNOWN;
   for (int64_t i = 0; i < x->n; i++) {
     int64_t index[LURN_MAX_DIMS];
     naive_position(x, i, index);
@@ -178,14 +165,14 @@ static naive_verdict run_flip(naive_call *call) {
       if (flipped[d] || dims.count == 0) index[d] = x->size[d] - 1 - index[d];
     call->source[i] = naive_offset(x, index);
   }
-  return end(call);
+  return naive_end_moves(call);
 }
 
 static naive_verdict run_roll(naive_call *call) {
   const naive *x = call->in[0];
   int dim = naive_dim(call->number[2], x->ndim);
   if (dim < 0) return NAIVE_REFUSED;
-  if (!begin(call, x->ndim, x->size)) return NAIVE_UNKNOWN;
+  if (!naive_begin_moves(call, x->ndim, x->size)) return NAIVE_UNKNOWN;
   for (int64_t i = 0; i < x->n; i++) {
     int64_t index[LURN_MAX_DIMS];
     naive_position(x, i, index);
@@ -195,7 +182,7 @@ static naive_verdict run_roll(naive_call *call) {
     }
     call->source[i] = naive_offset(x, index);
   }
-  return end(call);
+  return naive_end_moves(call);
 }
 
 static naive_verdict run_tile(naive_call *call) {
@@ -210,14 +197,14 @@ static naive_verdict run_tile(naive_call *call) {
     if (copies < 0) return NAIVE_REFUSED;
     size[d] = copies * (of_x < 0 ? 1 : x->size[of_x]);
   }
-  if (!begin(call, ndim, size)) return NAIVE_UNKNOWN;
+  if (!naive_begin_moves(call, ndim, size)) return NAIVE_UNKNOWN;
   for (int64_t i = 0; i < call->out[0].n; i++) {
     int64_t index[LURN_MAX_DIMS], from[LURN_MAX_DIMS];
     naive_position(&call->out[0], i, index);
     for (int d = 0; d < x->ndim; d++) from[d] = index[ndim - x->ndim + d] % x->size[d];
     call->source[i] = naive_offset(x, from);
   }
-  return end(call);
+  return naive_end_moves(call);
 }
 
 static naive_verdict run_pad(naive_call *call) {
@@ -227,7 +214,7 @@ static naive_verdict run_pad(naive_call *call) {
   if (x->ndim == 0 || dim < 0 || before < 0 || after < 0) return NAIVE_REFUSED;
   memcpy(size, x->size, sizeof size);
   size[dim] += before + after;
-  if (!begin(call, x->ndim, size)) return NAIVE_UNKNOWN;
+  if (!naive_begin_moves(call, x->ndim, size)) return NAIVE_UNKNOWN;
   for (int64_t i = 0; i < call->out[0].n; i++) {
     int64_t index[LURN_MAX_DIMS];
     naive_position(&call->out[0], i, index);
@@ -235,7 +222,7 @@ static naive_verdict run_pad(naive_call *call) {
     bool inside = index[dim] >= 0 && index[dim] < x->size[dim];
     call->source[i] = inside ? naive_offset(x, index) : -1;
   }
-  end(call);
+  naive_end_moves(call);
   for (int64_t i = 0; i < call->out[0].n; i++)
     if (call->source[i] < 0) call->out[0].value[i] = naive_convert(call->real[4], LURN_FLOAT64, x->dtype);
   return NAIVE_GIVEN;
@@ -295,115 +282,67 @@ static naive_verdict run_stack(naive_call *call) {
   return NAIVE_GIVEN;
 }
 
-/* ---- Picking ----------------------------------------------------------------------------------------------- */
+/* ---- Diagonals --------------------------------------------------------------------------------------------- */
 
-static bool indices_fit(const naive *index, int64_t base, int64_t size) {
-  for (int64_t i = 0; i < index->n; i++)
-    if (index->value[i] < base || index->value[i] >= (long double)base + size) return false;
-  return true;
+static int64_t on_diagonal(int64_t rows, int64_t columns, int64_t offset) {
+  int64_t count = 0;
+  for (int64_t i = 0; i < rows; i++) count += i + offset >= 0 && i + offset < columns;
+  return count;
 }
 
-static bool is_index(const naive *t) { return !naive_is_float(t->dtype) && t->dtype != LURN_BOOL; }
-
-static naive_verdict run_index_select(naive_call *call) {
-  const naive *x = call->in[0], *index = call->in[1];
-  int dim = naive_dim(call->number[1], x->ndim);
+static naive_verdict take_diagonal(naive_call *call, int64_t offset, int a, int b) {
+  const naive *x = call->in[0];
   int64_t size[LURN_MAX_DIMS];
-  if (index->ndim != 1 || x->ndim == 0 || dim < 0 || !is_index(index)) return NAIVE_REFUSED;
-  if (!indices_fit(index, call->number[3], x->size[dim])) return NAIVE_REFUSED;
-  memcpy(size, x->size, sizeof size);
-  size[dim] = index->n;
-  if (!begin(call, x->ndim, size)) return NAIVE_UNKNOWN;
-  for (int64_t i = 0; i < call->out[0].n; i++) {
-    int64_t at[LURN_MAX_DIMS];
-    naive_position(&call->out[0], i, at);
-    at[dim] = (int64_t)index->value[at[dim]] - call->number[3];
-    call->source[i] = naive_offset(x, at);
-  }
-  return end(call);
-}
-
-static naive_verdict run_gather(naive_call *call) {
-  const naive *x = call->in[0], *index = call->in[1];
-  int dim = naive_dim(call->number[1], x->ndim);
-  if (dim < 0 || x->ndim == 0 || index->ndim != x->ndim || !is_index(index)) return NAIVE_REFUSED;
+  int ndim = 0;
   for (int d = 0; d < x->ndim; d++)
-    if (d != dim && index->size[d] > x->size[d]) return NAIVE_REFUSED;
-  if (!indices_fit(index, call->number[3], x->size[dim])) return NAIVE_REFUSED;
-  if (!begin(call, x->ndim, index->size)) return NAIVE_UNKNOWN;
-  for (int64_t i = 0; i < index->n; i++) {
-    int64_t at[LURN_MAX_DIMS];
-    naive_position(index, i, at);
-    at[dim] = (int64_t)index->value[i] - call->number[3];
-    call->source[i] = naive_offset(x, at);
+    if (d != a && d != b) size[ndim++] = x->size[d];
+  size[ndim++] = on_diagonal(x->size[a], x->size[b], offset);
+  if (!naive_begin_moves(call, ndim, size)) return NAIVE_UNKNOWN;
+  for (int64_t i = 0; i < call->out[0].n; i++) {
+    int64_t at[LURN_MAX_DIMS], from[LURN_MAX_DIMS];
+    int next = 0;
+    naive_position(&call->out[0], i, at);
+    for (int d = 0; d < x->ndim; d++)
+      if (d != a && d != b) from[d] = at[next++];
+    from[a] = at[next] + (offset < 0 ? -offset : 0);
+    from[b] = at[next] + (offset > 0 ? offset : 0);
+    call->source[i] = naive_offset(x, from);
   }
-  return end(call);
+  return naive_end_moves(call);
 }
 
-static naive_verdict run_embedding(naive_call *call) {
-  const naive *ids = call->in[0], *weight = call->in[1];
-  if (weight->ndim != 2 || !naive_is_float(weight->dtype) || ids->ndim == LURN_MAX_DIMS || !is_index(ids))
-    return NAIVE_REFUSED;
-  if (!indices_fit(ids, call->number[2], weight->size[0])) return NAIVE_REFUSED;
-  int64_t size[LURN_MAX_DIMS + 1], features = weight->size[1];
-  memcpy(size, ids->size, sizeof ids->size);
-  size[ids->ndim] = features;
-  if (!naive_out(call, 0, weight->dtype, ids->ndim + 1, size)) return NAIVE_UNKNOWN;
-  for (int64_t i = 0; i < call->out[0].n; i++)
-    call->out[0].value[i] =
-        weight->value[((int64_t)ids->value[i / features] - call->number[2]) * features + i % features];
-  return NAIVE_GIVEN;
-}
-
-/* ---- Sorting ----------------------------------------------------------------------------------------------- */
-
-/* Whether a comes before b; NaN counts as largest. */
-static bool before(long double a, long double b, bool falling) {
-  if (isnan(a) || isnan(b)) return falling ? isnan(a) && !isnan(b) : !isnan(a) && isnan(b);
-  return falling ? a > b : a < b;
-}
-
-static naive_verdict sorted(naive_call *call, int64_t which, int64_t k, bool falling, int64_t base) {
+static naive_verdict run_diagonal(naive_call *call) {
   const naive *x = call->in[0];
-  int dim = naive_dim(which, x->ndim);
-  if (dim < 0) return NAIVE_REFUSED;
-  int64_t n = x->ndim > 0 ? x->size[dim] : 1, size[LURN_MAX_DIMS];
-  if (k > n) return NAIVE_REFUSED;
-  if (x->ndim == 0 && k != 1) return NAIVE_UNKNOWN;
-  memcpy(size, x->size, sizeof size);
-  if (x->ndim > 0) size[dim] = k;
-  if (!naive_out(call, 0, x->dtype, x->ndim, size) || !naive_out(call, 1, LURN_INT64, x->ndim, size))
-    return NAIVE_UNKNOWN;
+  int a = naive_dim(call->number[2], x->ndim), b = naive_dim(call->number[3], x->ndim);
+  if (x->ndim < 2 || a < 0 || b < 0 || a == b) return NAIVE_REFUSED;
+  return take_diagonal(call, call->number[1], a, b);
+}
+
+static naive_verdict run_diag(naive_call *call) {
+  const naive *x = call->in[0];
+  int64_t offset = call->number[1], n = x->n + (offset < 0 ? -offset : offset);
+  if (x->ndim == 2) return take_diagonal(call, offset, 0, 1);
+  if (x->ndim != 1) return NAIVE_REFUSED;
+  if (!naive_begin_moves(call, 2, (int64_t[]){n, n})) return NAIVE_UNKNOWN;
+  for (int64_t i = 0; i < n * n; i++) {
+    int64_t row = i / n, column = i % n;
+    call->source[i] = column - row != offset ? -1 : offset < 0 ? column : row;
+  }
+  return naive_end_moves(call);
+}
+
+static naive_verdict run_triangle(naive_call *call) {
+  const naive *x = call->in[0];
+  bool lower = call->op->name[3] == 'l';
+  if (x->ndim < 2) return NAIVE_REFUSED;
+  if (!naive_begin_moves(call, x->ndim, x->size)) return NAIVE_UNKNOWN;
   for (int64_t i = 0; i < x->n; i++) {
-    int64_t at[LURN_MAX_DIMS], own, rank = 0;
+    int64_t at[LURN_MAX_DIMS];
     naive_position(x, i, at);
-    own = x->ndim > 0 ? at[dim] : 0;
-    for (int64_t j = 0; j < n && x->ndim > 0; j++) {
-      at[dim] = j;
-      long double other = x->value[naive_offset(x, at)];
-      rank += before(other, x->value[i], falling) || (j < own && !before(x->value[i], other, falling));
-    }
-    if (rank >= k) continue;
-    if (x->ndim > 0) at[dim] = rank;
-    int64_t to = naive_offset(&call->out[0], at);
-    call->out[0].value[to] = x->value[i];
-    call->out[1].value[to] = own + base;
+    int64_t above = at[x->ndim - 1] - at[x->ndim - 2] - call->number[1];
+    call->source[i] = (lower ? above > 0 : above < 0) ? -1 : i;
   }
-  return NAIVE_GIVEN;
-}
-
-static naive_verdict run_sort(naive_call *call) {
-  const naive *x = call->in[0];
-  int dim = naive_dim(call->number[1], x->ndim);
-  if (x->n > 2000) return NAIVE_UNKNOWN; /* counting takes the square of the length */
-  return sorted(call, call->number[1], dim >= 0 && x->ndim > 0 ? x->size[dim] : 1, call->number[2], call->number[3]);
-}
-
-static naive_verdict run_topk(naive_call *call) {
-  if (call->number[1] < 0) return NAIVE_REFUSED;
-  if (call->in[0]->n > 2000) return NAIVE_UNKNOWN;
-  if (!call->number[4]) return NAIVE_UNKNOWN; /* in the order of places */
-  return sorted(call, call->number[2], call->number[1], call->number[3], call->number[5]);
+  return naive_end_moves(call);
 }
 
 const naive_op naive_moves[] = {{"view", run_reshape},
@@ -423,9 +362,8 @@ const naive_op naive_moves[] = {{"view", run_reshape},
                                 {"pad", run_pad},
                                 {"cat", run_cat},
                                 {"stack", run_stack},
-                                {"index_select", run_index_select},
-                                {"gather", run_gather},
-                                {"embedding", run_embedding},
-                                {"sort", run_sort},
-                                {"topk", run_topk},
+                                {"diagonal", run_diagonal},
+                                {"diag", run_diag},
+                                {"tril", run_triangle},
+                                {"triu", run_triangle},
                                 {NULL, NULL}};

@@ -171,6 +171,25 @@ static naive_verdict run_norm(naive_call *call) {
   return reduce(call, &p, call->in[0]->dtype, norm_line);
 }
 
+/* ---- Counts ------------------------------------------------------------------------------------------------ */
+
+static void count_line(naive_call *call, int64_t to, const long double *x, int64_t n) {
+  int64_t count = 0;
+  for (int64_t i = 0; i < n; i++) count += x[i] != 0;
+  const char *name = call->op->name;
+  call->out[0].value[to] = strcmp(name, "any") == 0   ? count > 0
+                           : strcmp(name, "all") == 0 ? count == n
+                                                      : (long double)count;
+}
+
+static naive_verdict run_count(naive_call *call) {
+  plan p;
+  if (!make_plan(call->in[0], call->ints[1], call->number[2], &p)) return NAIVE_REFUSED;
+  naive_verdict verdict = reduce(call, &p, call->op->name[0] == 'c' ? LURN_INT64 : LURN_BOOL, count_line);
+  call->ulps = 1; /* nothing is rounded */
+  return verdict;
+}
+
 /* ---- Extremes ---------------------------------------------------------------------------------------------- */
 
 static bool is_minimum(const naive_call *call) { return strstr(call->op->name, "min") != NULL; }
@@ -300,6 +319,9 @@ const naive_op naive_reductions[] = {{"sum", run_sum},
                                      {"var", run_var},
                                      {"std", run_var},
                                      {"norm", run_norm},
+                                     {"any", run_count},
+                                     {"all", run_count},
+                                     {"count_nonzero", run_count},
                                      {"amax", run_extreme},
                                      {"amin", run_extreme},
                                      {"max", run_extreme},

@@ -5,22 +5,23 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "core/tensor.h"
+
 /* ---- Elements ---------------------------------------------------------------------------------------------- */
 
 int64_t tensor_place(const lurn_tensor *t, int64_t i) {
-  const int64_t *size = lurn_tensor_shape(t), *stride = lurn_tensor_strides(t);
   int64_t at = 0;
-  for (int d = lurn_tensor_ndim(t) - 1; d >= 0; d--) {
-    at += i % size[d] * stride[d];
-    i /= size[d];
+  for (int d = t->shape.ndim - 1; d >= 0; d--) {
+    at += i % t->shape.size[d] * t->stride[d];
+    i /= t->shape.size[d];
   }
   return at;
 }
 
 long double tensor_value(const lurn_tensor *t, int64_t i) {
-  int64_t at = tensor_place(t, i);
-  const void *data = lurn_tensor_data(t);
-  switch (lurn_tensor_dtype(t)) {
+  int64_t at = t->offset + tensor_place(t, i); /* read past the public functions: this is most of a run */
+  const void *data = t->storage->data;
+  switch (t->dtype) {
     case LURN_FLOAT32: return ((const float *)data)[at];
     case LURN_FLOAT64: return ((const double *)data)[at];
     case LURN_INT64: return ((const int64_t *)data)[at];
@@ -55,6 +56,7 @@ double leaf_value(const leaf *l, int64_t i) {
   uint32_t word = mixed(l->seed ^ mixed((uint32_t)i + 1));
   double unit = (word >> 8) * 0x1p-24;
   if (l->palette == RANGE) return (double)(l->low + (int64_t)(word >> 4) % (l->high - l->low + 1));
+  if (l->palette == RISING) return (double)(i / 2) / 2 - 2;
   if (!naive_is_float(l->dtype)) {
     if (l->palette == EXTREME) return ends[word % 16];
     return (double)(word >> 9) - floor((word >> 9) / 7.0) * 7 - (l->palette == POSITIVE ? 0 : 3);
@@ -178,7 +180,7 @@ void run_clear(run *r) {
 
 static void print_leaf(const leaf *l, int slot) {
   static const char *const layouts[] = {"plain", "turned", "window", "every second", "expanded"};
-  static const char *const palettes[] = {"ties", "smooth", "extreme", "positive", "range"};
+  static const char *const palettes[] = {"ties", "smooth", "extreme", "positive", "range", "rising"};
   fprintf(stderr, "  t%d = leaf %s (", slot, lurn_dtype_name(l->dtype));
   for (int d = 0; d < l->ndim; d++) fprintf(stderr, "%lld ", (long long)l->size[d]);
   fprintf(stderr, ") %s, %s%s%s:", layouts[l->layout], palettes[l->palette], l->weak ? ", a number" : "",

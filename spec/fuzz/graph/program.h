@@ -5,15 +5,15 @@
 #include "lurn.h"
 #include "naive.h"
 
-enum { SLOTS = 96, STEPS = 64, INTS = LURN_MAX_DIMS + 1 };
+enum { SLOTS = 96, STEPS = 64, INTS = LURN_MAX_DIMS + 1, MOST_ELEMENTS = 400000 };
 
 typedef enum step_kind { STEP_LEAF, STEP_OP, STEP_DROP } step_kind;
 
 /* How a leaf lies in memory. */
 typedef enum layout { PLAIN, TURNED, WINDOW, EVERY_SECOND, EXPANDED, LAYOUTS } layout;
-/* What its values are like: halves with many ties and zeros, any between -2 and 2, with the ends of the range, above 0, or
- * integers of low..high. */
-typedef enum palette { TIES, SMOOTH, EXTREME, POSITIVE, RANGE, PALETTES } palette;
+/* What its values are like: halves with many ties and zeros, any between -2 and 2, with the ends of the range, above 0,
+ * integers of low..high, or in rising order with ties. */
+typedef enum palette { TIES, SMOOTH, EXTREME, POSITIVE, RANGE, RISING, PALETTES } palette;
 
 typedef struct leaf {
   lurn_dtype dtype;
@@ -44,8 +44,9 @@ typedef struct step {
 typedef struct program {
   step steps[STEPS];
   int n_steps, n_slots;
-  bool only_float64; /* and nothing under no_grad: for differences */
+  bool only_float64; /* of floats, and nothing under no_grad: for differences */
   bool has_no_grad, has_inplace, has_float32;
+  int64_t elements; /* of inputs and outputs so far: what a run takes */
 } program;
 
 /* One run of it. */
