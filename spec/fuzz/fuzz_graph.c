@@ -7,11 +7,9 @@
  * gradients are compared with differences.  Nothing may be left in memory. */
 #include <math.h>
 #include <stdarg.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 
 #include "core/tensor.h"
+#include "fuzz.h"
 #include "graph/check.h"
 #include "ops/op.h"
 
@@ -123,10 +121,20 @@ static void note_reached(const lurn_op_info *op, naive_verdict verdict, lurn_sta
   }
 }
 
-int LLVMFuzzerInitialize(int *argc, char ***argv);
+/* Programs of random bytes, the same every time. */
+static void write_seeds(const char *directory) {
+  enum { SEEDS = 64, BYTES = 900 };
+  uint8_t bytes[BYTES];
+  uint32_t state = 1;
+  for (int i = 0; i < SEEDS; i++) {
+    for (int k = 0; k < BYTES; k++) bytes[k] = (uint8_t)draw(&state, 256);
+    write_seed(directory, "random", i, bytes, sizeof bytes / (size_t)(1 + i % 3));
+  }
+}
 
 /* With --count the end of a run tells how often each op was reached. */
 int LLVMFuzzerInitialize(int *argc, char ***argv) {
+  seeds_asked(*argc, *argv, write_seeds);
   for (int i = 1; i < *argc; i++)
     if (strcmp((*argv)[i], "--count") == 0) atexit(tell_reached);
   return 0;
@@ -173,8 +181,6 @@ static bool go_back(program *p, run *r) {
     if (r->slot[slot] != NULL && lurn_tensor_grad(r->slot[slot]) != NULL) wrong("a failed backward left a gradient");
   return false;
 }
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   static const lurn_isa isas[] = {LURN_ISA_SCALAR, LURN_ISA_AVX2, LURN_ISA_AVX512};
