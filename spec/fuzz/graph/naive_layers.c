@@ -47,10 +47,14 @@ static naive_verdict run_dot(naive_call *call) {
 static naive_verdict run_outer(naive_call *call) {
   const naive *a = call->in[0], *b = call->in[1];
   if (a->ndim != 1 || b->ndim != 1) return NAIVE_REFUSED;
-  if (!naive_all_float(call)) return NAIVE_UNKNOWN;
   lurn_dtype dtype = naive_promote_plain(a->dtype, b->dtype);
   if (!naive_out(call, 0, dtype, 2, (int64_t[]){a->n, b->n})) return NAIVE_UNKNOWN;
-  for (int64_t i = 0; i < a->n * b->n; i++) call->out[0].value[i] = a->value[i / b->n] * b->value[i % b->n];
+  for (int64_t i = 0; i < a->n * b->n; i++) {
+    long double x = naive_convert(a->value[i / b->n], a->dtype, dtype);
+    long double y = naive_convert(b->value[i % b->n], b->dtype, dtype);
+    call->out[0].value[i] =
+        naive_is_float(dtype) ? x * y : naive_wrap(dtype, (uint64_t)(int64_t)x * (uint64_t)(int64_t)y);
+  }
   return NAIVE_GIVEN;
 }
 
