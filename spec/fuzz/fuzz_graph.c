@@ -124,17 +124,20 @@ static void note_reached(const lurn_op_info *op, naive_verdict verdict, lurn_sta
 /* Programs of random bytes, the same every time. */
 static void write_seeds(const char *directory) {
   enum { SEEDS = 64, BYTES = 900 };
-  uint8_t bytes[BYTES];
+  uint8_t seed[BYTES];
   uint32_t state = 1;
   for (int i = 0; i < SEEDS; i++) {
-    for (int k = 0; k < BYTES; k++) bytes[k] = (uint8_t)draw(&state, 256);
-    write_seed(directory, "random", i, bytes, sizeof bytes / (size_t)(1 + i % 3));
+    for (int k = 0; k < BYTES; k++) seed[k] = (uint8_t)draw(&state, 256);
+    write_seed(directory, "random", i, seed, sizeof seed / (size_t)(1 + i % 3));
   }
 }
 
 /* With --count the end of a run tells how often each op was reached. */
 int LLVMFuzzerInitialize(int *argc, char ***argv) {
   seeds_asked(*argc, *argv, write_seeds);
+  for (int i = 0; i < lurn_op_count(); i++)
+    if (!naive_knows(lurn_op_at(i)->name))
+      fprintf(stderr, "%s has no naive counterpart: its values are not compared\n", lurn_op_at(i)->name);
   for (int i = 1; i < *argc; i++)
     if (strcmp((*argv)[i], "--count") == 0) atexit(tell_reached);
   return 0;

@@ -266,46 +266,46 @@ static bool dtype_fits(char kind, const lurn_tensor *t, const binding *v) {
   return kind == 'f' && naive_is_float(dtype) && (v->dtype < 0 || v->dtype == (int)dtype);
 }
 
-static int fresh_for(decoder *d, const char *pattern, const char *shape, int64_t base, binding *v) {
+static int fresh_for(decoder *d, const char *want, const char *shape, int64_t base, binding *v) {
   static const lurn_dtype whole[] = {LURN_INT64, LURN_INT64, LURN_INT32, LURN_UINT8};
   leaf l = {0};
   shape_of(d->b, shape, v, &l);
   random_manner(d, &l);
-  l.dtype = *pattern == 'b' || *pattern == 'm' ? LURN_BOOL : random_dtype(d);
-  if (*pattern == 'f')
+  l.dtype = *want == 'b' || *want == 'm' ? LURN_BOOL : random_dtype(d);
+  if (*want == 'f')
     l.dtype = v->dtype >= 0 ? (lurn_dtype)v->dtype : take(d->b, 2) && !d->p->only_float64 ? LURN_FLOAT32 : LURN_FLOAT64;
-  if (*pattern == 'p') {
+  if (*want == 'p') {
     l.dtype = LURN_FLOAT64;
     l.palette = POSITIVE;
   }
-  if (*pattern == 's') {
+  if (*want == 's') {
     if (l.dtype == LURN_BOOL) l.dtype = LURN_INT64;
     l.palette = RISING;
   }
-  if (*pattern == 'i' || *pattern == 'l') {
-    int64_t *bound = &v->letter[(int)pattern[1]];
+  if (*want == 'i' || *want == 'l') {
+    int64_t *bound = &v->letter[(int)want[1]];
     if (*bound < 0) *bound = random_size(d->b);
     l.dtype = whole[take(d->b, 4)];
     l.palette = RANGE;
-    l.low = *pattern == 'i' ? base : 0;
-    l.high = *pattern == 'i' ? base + (*bound > 0 ? *bound - 1 : 0) : *bound;
+    l.low = *want == 'i' ? base : 0;
+    l.high = *want == 'i' ? base + (*bound > 0 ? *bound - 1 : 0) : *bound;
   }
   return add_leaf(d, &l);
 }
 
-static int slot_for(decoder *d, const char *pattern, int64_t base, binding *v) {
-  const char *shape = strchr(pattern, ':') + 1;
+static int slot_for(decoder *d, const char *want, int64_t base, binding *v) {
+  const char *shape = strchr(want, ':') + 1;
   unsigned luck = take(d->b, 24);
   if (luck == 23) return any_slot(d); /* now and then what does not fit */
-  for (int i = 0; i < 6 && luck > 8 && *pattern != 'i' && *pattern != 'l'; i++) {
+  for (int i = 0; i < 6 && luck > 8 && *want != 'i' && *want != 'l'; i++) {
     int slot = any_slot(d);
     lurn_tensor *t = slot < 0 ? NULL : d->r->slot[slot];
-    if (t == NULL || !dtype_fits(*pattern, t, v) || !matches(shape, t, v)) continue;
-    if (*pattern == 'f') v->dtype = (int)lurn_tensor_dtype(t);
+    if (t == NULL || !dtype_fits(*want, t, v) || !matches(shape, t, v)) continue;
+    if (*want == 'f') v->dtype = (int)lurn_tensor_dtype(t);
     return slot;
   }
-  int slot = fresh_for(d, pattern, shape, base, v);
-  if (slot >= 0 && *pattern == 'f') v->dtype = (int)lurn_tensor_dtype(d->r->slot[slot]);
+  int slot = fresh_for(d, want, shape, base, v);
+  if (slot >= 0 && *want == 'f') v->dtype = (int)lurn_tensor_dtype(d->r->slot[slot]);
   return slot;
 }
 
@@ -440,7 +440,7 @@ static void suit_pattern(bytes *b, step *s, const pattern *p) {
   if ((dim == 0 && flag == 0) || take(b, 24) == 23) return;
   for (int i = 0; i < s->op->n_params; i++) {
     lurn_param_kind kind = s->op->params[i].kind;
-    if (kind == LURN_PARAM_DIM && dim != 0) s->number[i] = dim == LAST_DIM ? -1 : dim - FIRST_DIM;
+    if (kind == LURN_PARAM_DIM && dim != 0) s->number[i] = dim == LAST_DIM ? -1 : (int64_t)dim - FIRST_DIM;
     if (kind == LURN_PARAM_FLAG && flag != 0) {
       s->number[i] = flag == FLAG_ON;
       flag = 0;

@@ -191,15 +191,20 @@ static naive_verdict in_place(naive_call *call) {
   return NAIVE_GIVEN;
 }
 
-naive_verdict naive_run(naive_call *call) {
+static naive_fn *counterpart(const char *name) {
   const naive_op *lists[] = {naive_elementwise, naive_moves,  naive_picks,  naive_reductions,
                              naive_sorts,       naive_layers, naive_losses, naive_recurrent};
+  naive_fn *fn = NULL;
+  for (size_t i = 0; fn == NULL && i < sizeof lists / sizeof *lists; i++) fn = find(lists[i], name);
+  return fn;
+}
+
+bool naive_knows(const char *name) { return counterpart(name) != NULL; }
+
+naive_verdict naive_run(naive_call *call) {
+  naive_fn *fn = counterpart(call->op->name);
   call->ulps = 1;
-  for (size_t i = 0; i < sizeof lists / sizeof *lists; i++) {
-    naive_fn *fn = find(lists[i], call->op->name);
-    if (fn == NULL) continue;
-    naive_verdict verdict = fn(call);
-    return verdict == NAIVE_GIVEN && call->inplace ? in_place(call) : verdict;
-  }
-  return NAIVE_UNKNOWN;
+  if (fn == NULL) return NAIVE_UNKNOWN;
+  naive_verdict verdict = fn(call);
+  return verdict == NAIVE_GIVEN && call->inplace ? in_place(call) : verdict;
 }

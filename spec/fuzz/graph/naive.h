@@ -42,6 +42,8 @@ struct naive_call {
 };
 
 naive_verdict naive_run(naive_call *call);
+/* Whether an op has a naive counterpart. */
+bool naive_knows(const char *name);
 
 /* Memory that lives until naive_reset; NULL when it is used up. */
 void *naive_alloc(int64_t count, size_t size);
