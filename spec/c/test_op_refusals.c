@@ -10,7 +10,7 @@ static const struct {
 } refusals[] = {
     {"add", "- f3", LURN_EVALUE, "add: no tensor given for a"},
     {"add", "f3 f4", LURN_ESHAPE, "add: shapes (3) and (4) do not broadcast"},
-    {"sub", "b3 b3", LURN_EDTYPE, "sub: not defined for bool"},
+    {"sub", "b3 b3", LURN_EDTYPE, "sub: not defined for bool; logical_not inverts a mask, to makes numbers of it"},
     {"eq", "f3 f4", LURN_ESHAPE, "eq: shapes (3) and (4) do not broadcast"},
     {"logical_or", "b3 b4", LURN_ESHAPE, "logical_or: shapes (3) and (4) do not broadcast"},
     {"atan2", "f3 f4", LURN_ESHAPE, "atan2: shapes (3) and (4) do not broadcast"},
