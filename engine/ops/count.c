@@ -163,10 +163,11 @@ const lurn__op lurn__op_unique = {.forward = unique_forward,
 
 /* ---- searchsorted ------------------------------------------------------------------------------------------ */
 
+/* NaN stands last, as sort leaves it. */
 static bool stands_before(const lurn_tensor *sorted, int64_t i, const lurn_tensor *values, int64_t k, bool right) {
   if (lurn_dtype_is_float(sorted->dtype)) {
     double a = real_at(sorted, i), b = real_at(values, k);
-    return right ? !(a > b) || isnan(b) : a < b || (isnan(b) && !isnan(a));
+    return right ? a <= b || isnan(b) : a < b || (isnan(b) && !isnan(a));
   }
   int64_t a = whole_at(sorted, i), b = whole_at(values, k);
   return right ? a <= b : a < b;
@@ -198,4 +199,4 @@ static lurn_status searchsorted_forward(lurn__call *call) {
 const lurn__op lurn__op_searchsorted = {
     .forward = searchsorted_forward,
     .doc = "Where each of values would be put into sorted, one dimension in rising order, to keep it so; int64.\n"
-           "Before equal elements, or after them with right."};
+           "Before equal elements, or after them with right. NaN counts as largest."};

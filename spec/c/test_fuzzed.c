@@ -96,3 +96,21 @@ TEST(gradients_of_atan2_beside_integers) {
   }
   end();
 }
+
+/* Sorting leaves NaN last: numbers belong before it, on either side of their equals. */
+TEST(searchsorted_before_nan) {
+  begin();
+  lurn_tensor *sorted = vector(3, 1, false), *value = vector(1, 2, false), *place = NULL;
+  lurn__f64(sorted)[2] = (double)NAN;
+  for (int right = 0; right < 2; right++) {
+    CHECK_EQ(lurn_searchsorted(ctx, sorted, value, right, 0, &place), LURN_OK);
+    CHECK_EQ(lurn__i64(keep(place))[0], 1 + right);
+  }
+  lurn__f64(value)[0] = 5;
+  for (int right = 0; right < 2; right++) {
+    CHECK_EQ(lurn_searchsorted(ctx, sorted, value, right, 0, &place), LURN_OK);
+    CHECK_EQ(lurn__i64(keep(place))[0], 2);
+  }
+  drop_all();
+  end();
+}
