@@ -68,9 +68,16 @@ static lurn_status check_count(lurn_ctx *ctx, const char *what, int64_t n) {
                     LURN__HEADER_LIMIT);
 }
 
+static lurn_status check_given(lurn_ctx *ctx, const char *what, const void *list, int64_t n) {
+  return list != NULL || n == 0 ? LURN_OK : lurn__fail(ctx, LURN_EVALUE, "save: no %s given", what);
+}
+
 static lurn_status check(const contents *c) {
   LURN__TRY(check_count(c->ctx, "tensors", c->n));
   LURN__TRY(check_count(c->ctx, "metadata entries", c->n_metadata));
+  LURN__TRY(check_given(c->ctx, "tensors", c->tensors, c->n));
+  LURN__TRY(check_given(c->ctx, "names", c->names, c->n));
+  LURN__TRY(check_given(c->ctx, "metadata", c->metadata, c->n_metadata));
   for (int64_t i = 0; i < c->n; i++) LURN__TRY(check_tensor(c, i));
   for (int64_t i = 0; i < 2 * c->n_metadata; i++)
     LURN__TRY(check_text(c->ctx, i % 2 == 0 ? "metadata key" : "metadata value", c->metadata[i]));
@@ -261,6 +268,7 @@ lurn_status lurn__save_with(lurn_ctx *ctx, const lurn__sys *sys, const char *pat
                             lurn_tensor *const *tensors, int64_t n, const char *const *metadata, int64_t n_metadata) {
   contents c = {ctx, names, tensors, metadata, n, n_metadata};
   uint64_t places[WIDTHS];
+  LURN__TRY(check_given(ctx, "path", path, 1));
   LURN__TRY(check(&c));
   if (!find_places(&c, places)) return lurn__fail(ctx, LURN_EVALUE, "save: the tensors are larger than a file can be");
   lurn__file file;

@@ -191,3 +191,15 @@ TEST(a_custom_function_keeps_its_name) {
   drop_all();
   end();
 }
+
+TEST(saving_nothing_to_nowhere) {
+  begin();
+  lurn_tensor *x = vector(1, 3, false);
+  const char *name = "x";
+  refused(lurn_save(ctx, NULL, &name, &x, 1, NULL, 0), LURN_EVALUE, "save: no path given");
+  refused(lurn_save(ctx, "/nowhere", NULL, &x, 1, NULL, 0), LURN_EVALUE, "save: no names given");
+  refused(lurn_save(ctx, "/nowhere", &name, NULL, 1, NULL, 0), LURN_EVALUE, "save: no tensors given");
+  refused(lurn_save(ctx, "/nowhere", &name, &x, 1, NULL, 1), LURN_EVALUE, "save: no metadata given");
+  drop_all();
+  end();
+}
