@@ -101,23 +101,6 @@ int bind_check_shape(lua_State *L, int first, const char *who, int64_t shape[LUR
   return n;
 }
 
-lurn_tensor **bind_check_tensors(lua_State *L, bind_state *self, int index, const char *who, const char *what,
-                                 int64_t *count) {
-  if (!lua_istable(L, index)) wrong(L, index, who, what, "a list of tensors");
-  index = lua_absindex(L, index);
-  lua_Integer n = (lua_Integer)lua_rawlen(L, index);
-  lurn_tensor **list = lua_newuserdatauv(L, (size_t)(n > 0 ? n : 1) * sizeof(lurn_tensor *), 0);
-  for (lua_Integer i = 1; i <= n; i++) { /* raw: each tensor must be one that the table keeps */
-    lua_rawgeti(L, index, i);
-    lurn_tensor *t = bind_test_tensor(L, self, -1);
-    if (t == NULL) bind_error(L, "%s: %s[%d]: expected a tensor, got %s", who, what, (int)i, bind_typename(L, -1));
-    list[i - 1] = t;
-    lua_pop(L, 1);
-  }
-  *count = n;
-  return list;
-}
-
 bool bind_is_options(lua_State *L, int index) { return lua_istable(L, index) && lua_rawlen(L, index) == 0; }
 
 static bool is_one_of(const char *name, const char *const *names) {

@@ -86,6 +86,14 @@ lurn_tensor *bind_peek_tensor(lua_State *L, const bind_state *self, int index);
 /* The tensor at index, raising "who: what: expected a tensor, got ..." for anything else. */
 lurn_tensor *bind_check_tensor(lua_State *L, bind_state *self, int index, const char *who, const char *what);
 
+/* A list of tensors as an array in a userdata that is pushed.  The references are borrowed from the table: valid until Lua code runs
+ * or userdata is made, which may bring on a finalizer. */
+lurn_tensor **bind_check_tensors(lua_State *L, bind_state *self, int index, const char *who, const char *what,
+                                 int64_t *count);
+/* Pushes the table of tensor methods, or the tensor's metatable. */
+void bind_push_methods(lua_State *L);
+void bind_push_tensor_metatable(lua_State *L);
+
 /* The record at index, or NULL when it is something else.  A collected record raises. */
 lurn_record *bind_test_record(lua_State *L, bind_state *self, int index);
 
@@ -103,10 +111,6 @@ int64_t bind_check_position(lua_State *L, int index, const char *who, const char
 int bind_check_integers(lua_State *L, int index, const char *who, const char *what, int64_t out[LURN_MAX_DIMS]);
 /* A shape, either as one table at `first` or as numbers from there on; *next is the argument after it. */
 int bind_check_shape(lua_State *L, int first, const char *who, int64_t shape[LURN_MAX_DIMS], int *next);
-/* A list of tensors as an array in a userdata that is pushed.  The references are borrowed from the table: valid until Lua code runs
- * or userdata is made, which may bring on a finalizer. */
-lurn_tensor **bind_check_tensors(lua_State *L, bind_state *self, int index, const char *who, const char *what,
-                                 int64_t *count);
 /* True when the argument is a table of options: it has no first element, but some other field, or is empty. */
 bool bind_is_options(lua_State *L, int index);
 /* Raises unless every field of the options table at index is one of the names; index may be past the arguments. */
@@ -116,6 +120,7 @@ void bind_check_options(lua_State *L, int index, const char *who, const char *co
 
 void bind_open_object(lua_State *L);
 void bind_open_raise(lua_State *L, bind_state *self);
+void bind_open_shell(lua_State *L, bind_state *self);
 void bind_open_tensor(lua_State *L, bind_state *self);
 void bind_open_create(lua_State *L, bind_state *self);
 void bind_open_ops(lua_State *L, bind_state *self);
@@ -125,9 +130,6 @@ void bind_open_record(lua_State *L, bind_state *self);
 void bind_open_io(lua_State *L, bind_state *self);
 void bind_open_optim(lua_State *L, bind_state *self);
 
-/* Pushes the table of tensor methods, or the tensor's metatable. */
-void bind_push_methods(lua_State *L);
-void bind_push_tensor_metatable(lua_State *L);
 /* x[key] and x[key] = value for keys that are no names, see index.c. */
 int bind_index(lua_State *L, bind_state *self);
 int bind_newindex(lua_State *L, bind_state *self);

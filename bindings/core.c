@@ -42,6 +42,7 @@ int luaopen_lurn_core(lua_State *L) {
   lua_newtable(L);
   bind_open_object(L);
   bind_open_raise(L, self);
+  bind_open_shell(L, self);
   bind_open_tensor(L, self);
   bind_open_ops(L, self);
   bind_open_create(L, self);

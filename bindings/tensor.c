@@ -1,136 +1,12 @@
-/* The tensor as a userdata: fields, single elements, conversion to Lua. */
+/* What a tensor shows to Lua: fields, single elements, conversion; see shell.c for its life. */
 #include <string.h>
 
 #include "binding.h"
 
-static const char METHODS_KEY = 0, SHAPE_META_KEY = 0, SCOPE_KEY = 0;
-
-typedef struct shell {
-  bind_object head;
-  lurn_tensor *tensor; /* NULL when not yet filled, or freed */
-} shell;
-
-static void release_shell(void *object) {
-  shell *s = object;
-  lurn_tensor *t = s->tensor;
-  s->tensor = NULL;
-  lurn_release(t);
-}
-
-static const bind_type TENSOR = {"lurn.Tensor", release_shell};
-
-/* ---- Shells ------------------------------------------------------------------------------------------------ */
-
-/* Lua's collector does not see the engine's memory: collect when it has doubled since the last time.  The limit comes down again
- * once memory has, so that one large moment does not allow as much garbage ever after. */
-static void collect_if_due(lua_State *L, bind_state *self) {
-  const size_t floor = (size_t)64 << 20;
-  size_t live = lurn_memory_live(self->ctx);
-  if (live > self->soft_limit) {
-    lua_gc(L, LUA_GCCOLLECT);
-    live = lurn_memory_live(self->ctx);
-  } else if (live >= self->soft_limit / 4) {
-    return;
-  }
-  self->soft_limit = 2 * live > floor ? 2 * live : floor;
-}
-
-/* How much memory may grow before a step of the collector is due: an eighth at least, a quarter at most where that is much. */
-static size_t growth_allowed(size_t live, size_t every) {
-  const size_t much = (size_t)32 << 20, most = live / 4 > much ? live / 4 : much, least = live / 8;
-  size_t growth = every << 14;
-  if (growth < least) growth = least;
-  return growth < most ? growth : most;
-}
-
-/* Long before memory has doubled, what was dropped lately is found by a step of the collector, which in generational mode costs
- * microseconds: else small tensors would lie about until the memory of those that come next is in no cache, and large ones would be held
- * along with those of the next training step.  One is due after so many tensors or some growth, and later the next time when it found
- * few of them: while most are in use, or in incremental mode with much that is not lurn's. */
-static void collect_young(lua_State *L, bind_state *self) {
-  enum { OFTEN = 256, SELDOM = 1 << 20 };
-  size_t live = lurn_memory_live(self->ctx), every = self->young.every;
-  if (live < self->young.least) self->young.least = live;
-  self->young.made++;
-  if (self->young.made < every && live - self->young.least < growth_allowed(live, every)) return;
-  size_t before = self->young.released;
-  if (lua_gc(L, LUA_GCISRUNNING) == 1) lua_gc(L, LUA_GCSTEP, 0); /* not where the user stopped it, nor in finalizers */
-  bool found = self->young.released - before > self->young.made / 4;
-  every = found ? every / 2 : every * 2;
-  self->young.every = every < OFTEN ? OFTEN : every > SELDOM ? SELDOM : every;
-  self->young.made = 0;
-  self->young.least = lurn_memory_live(self->ctx);
-}
-
-/* Notes the tensor on top of the stack in the innermost open scope. */
-static void note_in_scope(lua_State *L, const bind_state *self) {
-  lua_rawgetp(L, LUA_REGISTRYINDEX, &SCOPE_KEY);
-  lua_rawgeti(L, -1, self->scopes);
-  lua_pushvalue(L, -3);
-  lua_rawseti(L, -2, (lua_Integer)lua_rawlen(L, -2) + 1);
-  lua_pop(L, 2);
-}
-
-/* Pushes a shell that no scope knows. */
-static shell *new_shell(lua_State *L, bind_state *self) {
-  collect_if_due(L, self);
-  collect_young(L, self);
-  return bind_new_object(L, self, &TENSOR, sizeof(shell));
-}
-
-lurn_tensor **bind_new_tensor(lua_State *L, bind_state *self) {
-  shell *s = new_shell(L, self);
-  if (self->scopes > 0) note_in_scope(L, self);
-  return &s->tensor;
-}
-
-lurn_tensor **bind_new_unscoped(lua_State *L, bind_state *self) { return &new_shell(L, self)->tensor; }
-
-void bind_fill_tensor(lua_State *L, int index, lurn_tensor *t) {
-  shell *s = lua_touserdata(L, index);
-  s->tensor = t;
-}
-
-static shell *test_shell(lua_State *L, const bind_state *self, int index) {
-  return bind_test_object(L, self, index, &TENSOR);
-}
-
-void bind_drop_tensor(lua_State *L, const bind_state *self, int index) {
-  shell *s = test_shell(L, self, index);
-  if (s != NULL) release_shell(s);
-}
-
-lurn_tensor *bind_test_tensor(lua_State *L, bind_state *self, int index) {
-  shell *s = test_shell(L, self, index);
-  if (s != NULL && s->tensor == NULL) bind_error(L, "this tensor was freed");
-  return s != NULL ? s->tensor : NULL;
-}
-
-lurn_tensor *bind_peek_tensor(lua_State *L, const bind_state *self, int index) {
-  const shell *s = test_shell(L, self, index);
-  return s != NULL ? s->tensor : NULL;
-}
-
-lurn_tensor *bind_check_tensor(lua_State *L, bind_state *self, int index, const char *who, const char *what) {
-  lurn_tensor *t = bind_test_tensor(L, self, index);
-  if (t == NULL && strcmp(what, "self") == 0)
-    bind_error(L, "%s: self: expected a tensor, got %s; methods are called with a colon, x:%s(...)", who,
-               bind_typename(L, index), who);
-  if (t == NULL) bind_error(L, "%s: %s: expected a tensor, got %s", who, what, bind_typename(L, index));
-  return t;
-}
+static const char SHAPE_META_KEY = 0;
 
 static lurn_tensor *self_tensor(lua_State *L, bind_state *self, const char *who) {
   return bind_check_tensor(L, self, 1, who, "self");
-}
-
-/* x:free(), and the end of a <close> variable. */
-static int tensor_free(lua_State *L) {
-  bind_state *self = lua_touserdata(L, lua_upvalueindex(1)); /* also while the state closes */
-  shell *s = test_shell(L, self, 1);
-  if (s == NULL) return luaL_error(L, "free: expected a tensor, got %s", luaL_typename(L, 1));
-  release_shell(s);
-  return 0;
 }
 
 /* ---- Fields ------------------------------------------------------------------------------------------------ */
@@ -335,7 +211,7 @@ static void push_nested(lua_State *L, const lurn_tensor *t, int dim, const char 
 /* Pushes a contiguous version of self, which may be itself; no scope knows it, so nobody can free it. */
 static lurn_tensor *push_contiguous(lua_State *L, bind_state *self, const char *who) {
   lua_settop(L, 1);
-  lurn_tensor **flat = &new_shell(L, self)->tensor, *t = self_tensor(L, self, who);
+  lurn_tensor **flat = bind_new_unscoped(L, self), *t = self_tensor(L, self, who);
   bool before = lurn_set_grad_enabled(self->ctx, false);
   lurn_status status = lurn_contiguous(self->ctx, t, flat);
   lurn_set_grad_enabled(self->ctx, before);
@@ -385,56 +261,9 @@ static int tensor_same_as(lua_State *L) {
   return 1;
 }
 
-/* ---- Scopes: see scripts/lurn/autograd.lua ----------------------------------------------------------------- */
-
-/* core.scope_open(list): tensors made from here on are noted in the list. */
-static int scope_open(lua_State *L) {
-  bind_state *self = bind_self(L);
-  if (!lua_istable(L, 1)) return bind_error(L, "scope_open: expected a table, got %s", bind_typename(L, 1));
-  lua_rawgetp(L, LUA_REGISTRYINDEX, &SCOPE_KEY);
-  lua_pushvalue(L, 1);
-  lua_rawseti(L, -2, self->scopes + 1);
-  self->scopes++;
-  return 0;
-}
-
-/* core.scope_close(list) -> whether it was open, the list of the scope around it: the list, and those opened after it, are no longer
- * written. */
-static int scope_close(lua_State *L) {
-  bind_state *self = bind_self(L);
-  lua_settop(L, 1);
-  lua_rawgetp(L, LUA_REGISTRYINDEX, &SCOPE_KEY);
-  lua_Integer at = self->scopes;
-  for (; at > 0; at--) {
-    lua_rawgeti(L, 2, at);
-    if (lua_rawequal(L, 1, -1)) break;
-    lua_pop(L, 1);
-  }
-  for (; at > 0 && self->scopes >= at; self->scopes--) {
-    lua_pushnil(L);
-    lua_rawseti(L, 2, self->scopes);
-  }
-  lua_pushboolean(L, at > 0);
-  if (at > 1) lua_rawgeti(L, 2, at - 1);
-  else lua_pushnil(L);
-  return 2;
-}
-
-/* core.is_freed(t): whether t:free() was called; for printing. */
-static int is_freed(lua_State *L) {
-  shell *s = test_shell(L, bind_self(L), 1);
-  lua_pushboolean(L, s != NULL && s->tensor == NULL);
-  return 1;
-}
-
 /* x < y and x <= y: Lua would make a boolean of whatever they give. */
 static int tensor_order(lua_State *L) {
   return bind_error(L, "<: tensors are compared element by element with x:lt(y), x:le(y), x:gt(y), x:ge(y)");
-}
-
-static int is_tensor(lua_State *L) {
-  lua_pushboolean(L, test_shell(L, bind_self(L), 1) != NULL);
-  return 1;
 }
 
 /* ---- For checks in scripts, which would make a table of x.shape -------------------------------------------- */
@@ -469,40 +298,36 @@ static int last_size(lua_State *L) {
 
 /* ---- Opening ----------------------------------------------------------------------------------------------- */
 
-void bind_push_methods(lua_State *L) { lua_rawgetp(L, LUA_REGISTRYINDEX, &METHODS_KEY); }
-void bind_push_tensor_metatable(lua_State *L) { luaL_getmetatable(L, TENSOR.name); }
-
 void bind_open_tensor(lua_State *L, bind_state *self) {
-  static const luaL_Reg meta[] = {{"__close", tensor_free}, {"__len", tensor_len},           {"__lt", tensor_order},
-                                  {"__le", tensor_order},   {"__newindex", tensor_newindex}, {NULL, NULL}};
-  static const luaL_Reg methods[] = {{"free", tensor_free},       {"get", tensor_get},
-                                     {"set", tensor_set},         {"item", tensor_item},
-                                     {"numel", tensor_numel},     {"is_contiguous", tensor_is_contiguous},
-                                     {"totable", tensor_totable}, {"tobytes", tensor_tobytes},
-                                     {"detach", tensor_detach},   {"requires_grad_", tensor_requires_grad},
-                                     {"same_as", tensor_same_as}, {NULL, NULL}};
+  static const luaL_Reg meta[] = {{"__len", tensor_len},
+                                  {"__lt", tensor_order},
+                                  {"__le", tensor_order},
+                                  {"__newindex", tensor_newindex},
+                                  {NULL, NULL}};
+  static const luaL_Reg methods[] = {{"get", tensor_get},
+                                     {"set", tensor_set},
+                                     {"item", tensor_item},
+                                     {"numel", tensor_numel},
+                                     {"is_contiguous", tensor_is_contiguous},
+                                     {"totable", tensor_totable},
+                                     {"tobytes", tensor_tobytes},
+                                     {"detach", tensor_detach},
+                                     {"requires_grad_", tensor_requires_grad},
+                                     {"same_as", tensor_same_as},
+                                     {NULL, NULL}};
   static const luaL_Reg functions[] = {
-      {"is_tensor", is_tensor}, {"is_freed", is_freed},     {"has_shape", has_shape},     {"sizes_like", sizes_like},
-      {"last_size", last_size}, {"scope_open", scope_open}, {"scope_close", scope_close}, {NULL, NULL}};
+      {"has_shape", has_shape}, {"sizes_like", sizes_like}, {"last_size", last_size}, {NULL, NULL}};
   lua_newtable(L); /* shapes print readably */
   lua_pushcfunction(L, shape_tostring);
   lua_setfield(L, -2, "__tostring");
   lua_rawsetp(L, LUA_REGISTRYINDEX, &SHAPE_META_KEY);
-  lua_newtable(L);
-  lua_rawsetp(L, LUA_REGISTRYINDEX, &SCOPE_KEY);
-  bind_metatable(L, self, &TENSOR, meta);
-  lua_newtable(L);
+  bind_push_tensor_metatable(L);
+  bind_functions(L, self, meta);
+  lua_pushlightuserdata(L, self);
+  bind_push_methods(L); /* __index has the methods as upvalue 2 */
   bind_functions(L, self, methods);
-  lua_pushvalue(L, -1);
-  lua_rawsetp(L, LUA_REGISTRYINDEX, &METHODS_KEY);
-  lua_pushlightuserdata(L, self); /* __index has the methods as upvalue 2 */
-  lua_insert(L, -2);
   lua_pushcclosure(L, tensor_index, 2);
   lua_setfield(L, -2, "__index");
   lua_pop(L, 1);
   bind_functions(L, self, functions);
-  bind_push_methods(L);
-  lua_setfield(L, -2, "methods");
-  bind_push_tensor_metatable(L);
-  lua_setfield(L, -2, "metatable");
 }
