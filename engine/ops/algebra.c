@@ -173,6 +173,7 @@ static lurn_status lerp_forward(lurn__call *call) {
   lurn_tensor **y = lurn__temp(&call->temps);
   LURN__TRY(lurn__need_float(call, args->a, "a"));
   if (args->b->dtype == LURN_BOOL) return lurn__op_fail(call, LURN_EDTYPE, "b is bool; expected numbers");
+  if (args->weight->dtype == LURN_BOOL) return lurn__op_fail(call, LURN_EDTYPE, "weight is bool; expected numbers");
   LURN__TRY(lurn__save_in(call, SAVED_START, args->a));
   LURN__TRY(lurn__save_in(call, SAVED_END, args->b));
   LURN__TRY(lurn__save_in(call, SAVED_SHARE, args->weight));
@@ -205,4 +206,4 @@ static lurn_status lerp_backward(lurn__grad_call *grad) {
 const lurn__op lurn__op_lerp = {
     .forward = lerp_forward,
     .backward = lerp_backward,
-    .doc = "a + weight (b - a), elementwise; just b at weight 1.\nAll three broadcast. a is a float tensor."};
+    .doc = "a + weight (b - a), elementwise; just b at weight 1.\nAll three broadcast. a is a float tensor, none is bool."};

@@ -166,6 +166,7 @@ describe("bool operands", function()
     assert.equal("sub_: not defined for bool; logical_not inverts a mask, to makes numbers of it",
       message(function() return x:clone():sub_(mask) end))
     assert.equal("lerp: b is bool; expected numbers", message(lurn.lerp, x, mask, 0.5))
+    assert.equal("lerp: weight is bool; expected numbers", message(lurn.lerp, x, x, mask))
     assert.same({ 4, 4 }, (x + mask):totable())
   end)
 

@@ -333,7 +333,7 @@ static naive_verdict run_curve(naive_call *call) {
 static naive_verdict run_lerp(naive_call *call) {
   const naive *a = call->in[0], *b = call->in[1], *w = call->in[2];
   naive way, step, all;
-  if (!naive_is_float(a->dtype)) return NAIVE_REFUSED;
+  if (!naive_is_float(a->dtype) || b->dtype == LURN_BOOL || w->dtype == LURN_BOOL) return NAIVE_REFUSED;
   if (!naive_meet(b, a, &way) || !naive_meet(&way, w, &step) || !naive_meet(a, &step, &all)) return NAIVE_REFUSED;
   if (!naive_out(call, 0, all.dtype, all.ndim, all.size)) return NAIVE_UNKNOWN;
   bool mixed = way.dtype != all.dtype || step.dtype != all.dtype; /* rounded to float32 on the way */
