@@ -181,13 +181,18 @@ static void margins(naive_call *call, const cell *l) {
   for (int k = 0; k < call->op->n_outputs; k++)
     for (int64_t i = 0; i < call->out[k].n; i++)
       call->out[k].margin[i] = inner * inner * (long double)(1 + l->D) + fabsl(call->out[k].value[i]);
+}
+
+/* What rounding may come to over all steps. */
+static double rounding(const naive_call *call, const cell *l) {
   double wide = growth(l) * fmax(1, (double)row_size(l->projection, l->H));
-  call->ulps = naive_is_tame(call) && wide < 1e4 ? 16 * wide * (double)(l->D + l->H + l->P + 1) : INFINITY;
+  return naive_is_tame(call) && wide < 1e4 ? 16 * wide * (double)(l->D + l->H + l->P + 1) : INFINITY;
 }
 
 static naive_verdict run_recurrent(naive_call *call) {
   cell l = read_cell(call);
   if (!cell_fits(call, &l)) return NAIVE_REFUSED;
+  call->ulps = rounding(call, &l); /* also where the numbers are not computed here */
   const int64_t y[] = {l.T, l.N, l.P}, last_c[] = {l.N, l.H};
   if (!naive_out(call, 0, l.x->dtype, 3, y) || !naive_out(call, 1, l.x->dtype, 2, y + 1) ||
       (l.kind == LSTM && !naive_out(call, 2, l.x->dtype, 2, last_c)))
