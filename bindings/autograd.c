@@ -135,17 +135,23 @@ static int call_without_yield(lua_State *L) {
   return lua_gettop(L);
 }
 
-/* core.restore(guard): see scripts/lurn/guard.lua.  The switch of gradients is put back without memory and without further calls:
- * there may be none left. */
+/* core.restore(guard): see scripts/lurn/guard.lua.  The switch of gradients is put back, and a scope closed, without memory and
+ * without further calls: there may be none left. */
 static int restore(lua_State *L) {
+  bind_state *self = bind_self(L);
   lua_settop(L, 1);
   luaL_checktype(L, 1, LUA_TTABLE);
   int type = lua_getfield(L, 1, "restore");
   if (type == LUA_TNIL) return 0;
   lua_pushnil(L);
   lua_setfield(L, 1, "restore");
-  if (type == LUA_TBOOLEAN) lurn_set_grad_enabled(bind_ctx(L), lua_toboolean(L, 2));
-  else lua_call(L, 0, 0);
+  if (type == LUA_TBOOLEAN) {
+    lurn_set_grad_enabled(self->ctx, lua_toboolean(L, 2));
+    return 0;
+  }
+  if (lua_getfield(L, 1, "scope") != LUA_TNIL && !bind_close_scope(L, self, 3)) return 0;
+  if (lua_gettop(L) == 4) lua_remove(L, 3);
+  lua_call(L, 1, 0);
   return 0;
 }
 

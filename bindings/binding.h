@@ -75,6 +75,9 @@ const char *bind_typename(lua_State *L, int index);
 lurn_tensor **bind_new_tensor(lua_State *L, bind_state *self);
 /* The same, known to no open scope. */
 lurn_tensor **bind_new_unscoped(lua_State *L, bind_state *self);
+/* Ends the scope whose list is at index, and those opened after it; pushes the list of the scope around it, or nil.  False when it was
+ * not open. */
+bool bind_close_scope(lua_State *L, bind_state *self, int index);
 /* What x:free() does, for a value that may be something else. */
 void bind_drop_tensor(lua_State *L, const bind_state *self, int index);
 /* Gives the empty tensor userdata at index its tensor. */

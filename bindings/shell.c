@@ -172,25 +172,34 @@ static int scope_open(lua_State *L) {
   return 0;
 }
 
+/* Without memory and without further calls: there may be none left. */
+bool bind_close_scope(lua_State *L, bind_state *self, int index) {
+  index = lua_absindex(L, index);
+  lua_rawgetp(L, LUA_REGISTRYINDEX, &SCOPE_KEY);
+  int scopes = lua_gettop(L);
+  lua_Integer at = self->scopes;
+  for (; at > 0; at--) {
+    lua_rawgeti(L, scopes, at);
+    if (lua_rawequal(L, index, -1)) break;
+    lua_pop(L, 1);
+  }
+  lua_settop(L, scopes);
+  for (; at > 0 && self->scopes >= at; self->scopes--) {
+    lua_pushnil(L);
+    lua_rawseti(L, scopes, self->scopes);
+  }
+  if (at > 1) lua_rawgeti(L, scopes, at - 1);
+  else lua_pushnil(L);
+  lua_remove(L, scopes);
+  return at > 0;
+}
+
 /* core.scope_close(list) -> whether it was open, the list of the scope around it: the list, and those opened after it, are no longer
  * written. */
 static int scope_close(lua_State *L) {
-  bind_state *self = bind_self(L);
   lua_settop(L, 1);
-  lua_rawgetp(L, LUA_REGISTRYINDEX, &SCOPE_KEY);
-  lua_Integer at = self->scopes;
-  for (; at > 0; at--) {
-    lua_rawgeti(L, 2, at);
-    if (lua_rawequal(L, 1, -1)) break;
-    lua_pop(L, 1);
-  }
-  for (; at > 0 && self->scopes >= at; self->scopes--) {
-    lua_pushnil(L);
-    lua_rawseti(L, 2, self->scopes);
-  }
-  lua_pushboolean(L, at > 0);
-  if (at > 1) lua_rawgeti(L, 2, at - 1);
-  else lua_pushnil(L);
+  lua_pushboolean(L, bind_close_scope(L, bind_self(L), 1));
+  lua_insert(L, 2);
   return 2;
 }
 

@@ -113,9 +113,7 @@ local function keep(kept, value)
 end
 
 -- What leaves an inner scope belongs to the outer one.
-local function leave(list, kept)
-  local was_open, outer = core.scope_close(list)
-  if not was_open then return end
+local function leave(list, kept, outer)
   for _, t in ipairs(list) do
     if not kept[t] then
       t:free()
@@ -133,7 +131,7 @@ end
 function core.scope(fn, ...)
   if type(fn) ~= "function" then core.raise("scope: expected a function, got " .. type(fn)) end
   local list, kept = {}, {}
-  local pending <close> = guard.new(function() leave(list, kept) end)
+  local pending <close> = guard.new(function(outer) leave(list, kept, outer) end, list)
   core.scope_open(list)
   local results = table.pack(guard.call(pending, fn, ...))
   for i = 1, results.n do keep(kept, results[i]) end

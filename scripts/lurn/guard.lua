@@ -6,11 +6,14 @@ local guard = {}
 
 local metatable = { __close = core.restore }
 
----A value for a `<close>` variable that calls restore once, or switches gradients to what a boolean says, which needs
----no memory. It is made before anything is switched: from there on nothing can fail but the call itself.
+---A value for a `<close>` variable that calls restore once, or switches gradients to what a boolean says. It is made
+---before anything is switched: from there on nothing can fail but the call itself. With the list of a scope that scope
+---is closed first, and restore is called with the list of the scope around it, unless the scope was closed already.
+---Neither gradients nor scopes need memory for it.
 ---@param restore? function|boolean
+---@param scope? table
 ---@return table
-function guard.new(restore) return setmetatable({ restore = restore }, metatable) end
+function guard.new(restore, scope) return setmetatable({ restore = restore, scope = scope }, metatable) end
 
 core.shield(metatable.__close)
 

@@ -196,3 +196,33 @@ static void run_all(bool fail_on) {
 
 TEST(running_with_each_allocation_failing) { run_all(false); }
 TEST(running_with_all_allocations_failing_from_each_on) { run_all(true); }
+
+/* Collections at the surface leave hardly any room for deeper calls, so even calling something may need memory. */
+TEST(what_is_switched_for_a_call_is_put_back_without_memory) {
+  static const char code[] = "local lurn = require 'lurn'\n"
+                             "return function(switch) lurn[switch](function() return {} end) end, function()\n"
+                             "  local list = {}\n"
+                             "  lurn.scope_open(list)\n"
+                             "  local _, outer = lurn.scope_close(list)\n"
+                             "  return lurn.grad_enabled() and outer == nil\n"
+                             "end";
+  static const char *const switches[] = {"scope", "no_grad"};
+  enum { CALLS = 60 };
+  host h = {.path = ""};
+  h.L = host_new(&h.memory);
+  host_load(h.L, code);
+  CHECK_EQ(lua_pcall(h.L, 0, 2, 0), LUA_OK);
+  for (int n = 0; n < 2 * CALLS; n++) {
+    lua_settop(h.L, 2);
+    lua_pushnil(h.L);
+    for (int k = 0; k < 9; k++) lua_gc(h.L, LUA_GCCOLLECT);
+    lua_pushvalue(h.L, 1);
+    lua_pushstring(h.L, switches[n % 2]);
+    lua_memory_arm(&h.memory, 1 + n / 2, true);
+    int status = lua_pcall(h.L, 1, 0, 0);
+    lua_memory_arm(&h.memory, 0, false);
+    CHECK(status == LUA_OK || is_memory_error(h.L));
+    if (!CHECK(is_as_it_was(&h))) printf("     %s, allocation %d and all after it\n", switches[n % 2], 1 + n / 2);
+  }
+  CHECK_EQ(host_close(h.L), 0);
+}
