@@ -42,7 +42,8 @@ static void take_gradients(side *s, int n_in, int n_out) {
     if (!lurn_tensor_requires_grad(s->out[k])) continue;
     lurn_dtype dtype = lurn_tensor_dtype(s->out[k]);
     int ndim = lurn_tensor_ndim(s->out[k]);
-    if (lurn_empty(s->ctx, dtype, ndim, lurn_tensor_shape(s->out[k]), &weights[outs]) != LURN_OK) break;
+    s->status = lurn_empty(s->ctx, dtype, ndim, lurn_tensor_shape(s->out[k]), &weights[outs]);
+    if (s->status != LURN_OK) break;
     for (int64_t i = 0; i < lurn_tensor_numel(s->out[k]); i++) {
       double w = 0.5 + (double)((i + k) % 7) * 0.25;
       if (dtype == LURN_FLOAT32) ((float *)lurn_tensor_data(weights[outs]))[i] = (float)w;
@@ -55,7 +56,8 @@ static void take_gradients(side *s, int n_in, int n_out) {
     place[ins] = k;
     inputs[ins++] = s->in[k];
   }
-  if (outs > 0 && ins > 0) s->status = lurn_grad(s->ctx, outputs, outs, weights, inputs, ins, false, found);
+  if (s->status == LURN_OK && outs > 0 && ins > 0)
+    s->status = lurn_grad(s->ctx, outputs, outs, weights, inputs, ins, false, found);
   for (int k = 0; k < ins; k++) s->grad[place[k]] = found[k];
   for (int k = 0; k < outs; k++) lurn_release(weights[k]);
 }
