@@ -203,7 +203,7 @@ static lurn_status lerp_backward(lurn__grad_call *grad) {
   return lurn__sum_to(ctx, *gw, &grad->in[2], &grad->grad_in[2]);
 }
 
-const lurn__op lurn__op_lerp = {
-    .forward = lerp_forward,
-    .backward = lerp_backward,
-    .doc = "a + weight (b - a), elementwise; just b at weight 1.\nAll three broadcast. a is a float tensor, none is bool."};
+const lurn__op lurn__op_lerp = {.forward = lerp_forward,
+                                .backward = lerp_backward,
+                                .doc = "a + weight (b - a), elementwise; just b at weight 1.\nAll three broadcast. a "
+                                       "is a float tensor, none is bool."};
