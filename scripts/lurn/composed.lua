@@ -12,10 +12,10 @@ local function check_number(value, who, what)
   end
 end
 
-local function check_float(x, who)
-  check_tensor(x, who, "self")
+local function check_float(x, who, what)
+  check_tensor(x, who, what or "self")
   if x.dtype ~= "float32" and x.dtype ~= "float64" then
-    core.raise(("%s: x is %s; expected float32 or float64"):format(who, x.dtype))
+    core.raise(("%s: %s is %s; expected float32 or float64"):format(who, what or "x", x.dtype))
   end
 end
 
@@ -43,8 +43,8 @@ core.bernoulli = methods.bernoulli
 ---@param b lurn.Tensor
 ---@return lurn.Tensor
 function core.logaddexp(a, b)
-  check_float(a, "logaddexp")
-  check_float(b, "logaddexp")
+  check_float(a, "logaddexp", "a")
+  check_float(b, "logaddexp", "b")
   return core.logsumexp(core.stack({ core.broadcast_tensors(a, b) }, -1), -1)
 end
 methods.logaddexp = core.logaddexp
@@ -113,24 +113,6 @@ function methods:nan_to_num(options)
 end
 core.nan_to_num = methods.nan_to_num
 
---- Where |a - b| <= atol + rtol |b|, or both are the same infinity, as bool.
----@param a lurn.Tensor
----@param b lurn.Tensor
----@param options {rtol: number?, atol: number?, equal_nan: boolean?}? default 1e-5, 1e-8, false
----@return lurn.Tensor
-function core.isclose(a, b, options)
-  check_tensor(a, "isclose", "a")
-  check_tensor(b, "isclose", "b")
-  options = check_options(options, "isclose", { "rtol", "atol", "equal_nan" })
-  local rtol, atol = options.rtol or 1e-5, options.atol or 1e-8
-  return core.no_grad(function()
-    local x, y = a:to "float64", b:to "float64"
-    local close = (x - y):abs():le(y:abs() * rtol + atol) & (y:isfinite() | y:isnan()) | x:eq(y)
-    return options.equal_nan and close | (x:isnan() & y:isnan()) or close
-  end)
-end
-methods.isclose = core.isclose
-
 -- ---- Products ---------------------------------------------------------------------------------
 
 --- beta x + alpha a b for as many matrices: baddbmm(x (N, m, n), a (N, m, k), b (N, k, n), {beta = 1, alpha = 1}).
@@ -195,13 +177,18 @@ local function quantile_of(sorted, q)
 end
 
 --- The value below which a share q of the elements lies, over dim or over all, linear between neighbours: x:quantile(q,
---- dim, keepdim). For a list of shares the results stand along a new first dimension.
+--- dim, keepdim) or x:quantile(q, {dim = ..., keepdim = ...}). For a list of shares the results stand along a new first
+--- dimension.
 ---@param q number|number[]
----@param dim integer?
+---@param dim integer|{dim: integer?, keepdim: boolean?}?
 ---@param keepdim boolean?
 ---@return lurn.Tensor
 function methods:quantile(q, dim, keepdim)
   check_float(self, "quantile")
+  if type(dim) == "table" then
+    local options = check_options(dim, "quantile", { "dim", "keepdim" })
+    dim, keepdim = options.dim, options.keepdim
+  end
   local x = dim == nil and self:reshape(-1) or self:movedim(dim_of(self, dim, "quantile"), -1)
   if x.shape[x.ndim] == 0 then core.raise "quantile: there are no elements" end
   local sorted = x:sort(-1)

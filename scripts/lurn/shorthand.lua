@@ -227,8 +227,9 @@ local function with_alpha(name)
   return function(x, y, options, ...)
     if x == nil and y == nil then return op() end -- x.add(): the op says what is missing
     if options == nil then return op(x, y) end
-    if type(options) ~= "table" or options.alpha == nil then return op(x, y, options, ...) end
+    if type(options) ~= "table" then return op(x, y, options, ...) end
     check_options(options, who, { "alpha" })
+    if options.alpha == nil then return op(x, y) end
     if type(options.alpha) ~= "number" then
       core.raise(("%s: alpha: expected a number, got a %s"):format(who, type(options.alpha)))
     end

@@ -148,6 +148,7 @@ core.min = methods.min
 local function dim_of(t, dim, who)
   check_tensor(t, who, "self")
   dim = dim or 1
+  if type(dim) ~= "number" then core.raise(("%s: dim: expected a whole number, got a %s"):format(who, type(dim))) end
   if math.type(dim) ~= "integer" or dim == 0 or dim > t.ndim or dim < -t.ndim then
     core.raise(("%s: dimension %s of a tensor with %d"):format(who, tostring(dim), t.ndim))
   end
@@ -302,6 +303,32 @@ function methods:equal(other)
 end
 core.equal = methods.equal
 
+-- Where a and b are close, as bool.
+local function close_where(who, a, b, options)
+  check_tensor(a, who, "a")
+  check_tensor(b, who, "b")
+  options = check_options(options, who, { "rtol", "atol", "equal_nan" })
+  local rtol, atol = options.rtol or 1e-5, options.atol or 1e-8
+  for name, value in pairs { rtol = rtol, atol = atol } do
+    if type(value) ~= "number" then
+      core.raise(("%s: %s: expected a number, got a %s"):format(who, name, type(value)))
+    end
+  end
+  return core.no_grad(function()
+    local x, y = a:to "float64", b:to "float64"
+    local close = (x - y):abs():le(y:abs() * rtol + atol):logical_and(y:isfinite()):logical_or(x:eq(y))
+    return options.equal_nan and close:logical_or(x:isnan():logical_and(y:isnan())) or close
+  end)
+end
+
+--- Where |a - b| <= atol + rtol |b|, or both are the same infinity, as bool.
+---@param a lurn.Tensor
+---@param b lurn.Tensor
+---@param options {rtol: number?, atol: number?, equal_nan: boolean?}? default 1e-5, 1e-8, false
+---@return lurn.Tensor
+function core.isclose(a, b, options) return close_where("isclose", a, b, options) end
+methods.isclose = core.isclose
+
 --- Whether |a - b| <= atol + rtol |b| everywhere, or both are the same infinity; equal shapes.
 ---@param a lurn.Tensor
 ---@param b lurn.Tensor
@@ -310,17 +337,10 @@ core.equal = methods.equal
 function core.allclose(a, b, options)
   check_tensor(a, "allclose", "a")
   check_tensor(b, "allclose", "b")
-  options = check_options(options, "allclose", { "rtol", "atol", "equal_nan" })
-  local rtol, atol = options.rtol or 1e-5, options.atol or 1e-8
   if not same_shape(a, b) then
     core.raise(("allclose: shapes %s and %s differ"):format(tostring(a.shape), tostring(b.shape)))
   end
-  return core.no_grad(function()
-    local x, y = a:to "float64", b:to "float64"
-    local close = (x - y):abs():le(y:abs() * rtol + atol):logical_and(y:isfinite()):logical_or(x:eq(y))
-    if options.equal_nan then close = close:logical_or(x:isnan():logical_and(y:isnan())) end
-    return close:numel() == 0 or close:sum():item() == close:numel()
-  end)
+  return close_where("allclose", a, b, options):all():item()
 end
 methods.allclose = core.allclose
 

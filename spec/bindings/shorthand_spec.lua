@@ -138,6 +138,8 @@ describe("alpha", function()
     same({ 11, 22 }, lurn.add(x, y))
     assert.equal("add: alpha: expected a number, got a string", message(x.add, x, y, { alpha = "a" }))
     assert.equal("add: there is no option beta; known are: alpha", message(x.add, x, y, { alpha = 1, beta = 2 }))
+    assert.equal("sub: there is no option beta; known are: alpha", message(x.sub, x, y, { beta = 2 }))
+    same({ 3 + 6, 6 + 12 }, x:mul(3):add(y:mul(0.6), {})) -- no option is none
     assert.equal("add: b is missing", message(x.add, x))
     assert.equal("add: too many arguments: 3 given, 2 used", message(x.add, x, y, 2))
   end)
