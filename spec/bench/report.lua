@@ -82,28 +82,30 @@ end
 
 -- ---- A group ----
 
--- What one group shows of lurn besides its time: heads, and a function of case, seconds and peaks that gives the cells.
-local function shares(case, seconds, peak)
-  local best = math.max(peak.openblas or 0, peak.lurn or 0)
-  local speed = case.flops / seconds
-  return { ("%.1f"):format(speed / 1e9), percent(speed, best > 0 and best or nil), percent(speed, peak.fma) }
+-- What one group shows of lurn besides its time: heads, and a function of case, seconds and context that gives the cells.
+-- The context has run, threads and peak.
+local function shares(case, seconds, context)
+  local speed, beside = case.flops / seconds, case.beside
+  local product = beside and context.run:seconds(case, context.threads, "machine")
+  return { ("%.1f"):format(speed / 1e9), percent(speed, product and beside.flops / product),
+    percent(speed, context.peak.fma) }
 end
 
 local columns = {}
 local DEFAULT = { heads = { "GF/s", "of sgemm", "of fma" }, cells = shares }
 
-columns.charlm = { heads = { "steps/s", "GF/s", "of sgemm" }, cells = function(case, seconds, peak)
-  local cells = shares(case, seconds, peak)
+columns.charlm = { heads = { "steps/s", "GF/s", "of sgemm" }, cells = function(case, seconds, context)
+  local cells = shares(case, seconds, context)
   return { stats.three(1 / seconds), cells[1], cells[2] }
 end }
 
-columns.stream = { heads = { "weights read", "of that" }, cells = function(case, seconds, _, run)
-  local read = run:seconds(case.read, 1, "machine")
+columns.stream = { heads = { "weights read", "of that" }, cells = function(case, seconds, context)
+  local read = context.run:seconds(case.read, 1, "machine")
   return read and { stats.time_text(read), stats.ratio_text(seconds / read) } or { "-", "-" }
 end }
 
-columns.linear = { heads = { "per step, row", "GF/s", "of sgemm" }, cells = function(case, seconds, peak)
-  local cells = shares(case, seconds, peak)
+columns.linear = { heads = { "per step, row", "GF/s", "of sgemm" }, cells = function(case, seconds, context)
+  local cells = shares(case, seconds, context)
   return { stats.time_text(seconds / case.units), cells[1], cells[2] }
 end }
 
@@ -130,11 +132,12 @@ local function of_group(list, group)
 end
 
 -- lurn's cells, then time and ratio of each other.
-local function row_of(run, case, threads, others, peak)
+local function row_of(context, case, others)
+  local run, threads = context.run, context.threads
   local shown = columns[case.group] or DEFAULT
   local seconds = run:seconds(case, threads, "lurn")
   local row = { case.name, seconds and stats.time_text(seconds) or "-" }
-  local cells = seconds and shown.cells(case, seconds, peak, run) or {}
+  local cells = seconds and shown.cells(case, seconds, context) or {}
   for i = 1, #shown.heads do row[#row + 1] = cells[i] or "" end
   for _, other in ipairs(others) do
     local theirs = run:seconds(case, threads, other.id)
@@ -173,7 +176,8 @@ function report.group_lines(run, list, group, threads, peaks)
   local head = { "", "lurn", table.unpack(shown.heads) }
   for _, other in ipairs(others) do head[#head + 1] = other.name end
   local rows = { head }
-  for _, case in ipairs(mine) do rows[#rows + 1] = row_of(run, case, threads, others, peaks[threads]) end
+  local context = { run = run, threads = threads, peak = peaks[threads] }
+  for _, case in ipairs(mine) do rows[#rows + 1] = row_of(context, case, others) end
   if #mine > 1 and #others > 0 then
     rows[#rows + 1] = means_of(run, mine, threads, others, 2 + #shown.heads)
   end
@@ -266,7 +270,7 @@ function report.value(run, list, peaks, facts)
       if next(times) then
         results[#results + 1] = { group = case.group, name = case.name, kind = case.kind, mode = case.mode, T = case.T,
           N = case.N, D = case.D, H = case.H, M = case.M, bytes = case.bytes, flops = case.flops, threads = threads,
-          times = times }
+          beside = case.beside and { M = case.beside.M, flops = case.beside.flops }, times = times }
       end
     end
   end

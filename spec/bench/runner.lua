@@ -148,7 +148,8 @@ local function slot(results, key, threads)
 end
 
 function Runner:time_one(contestant, threads, case)
-  local answer = self:ask(contestant, threads, case, cases.request("time", case, self.budget))
+  local asked = contestant == self.machine and case.beside or case
+  local answer = self:ask(contestant, threads, asked, cases.request("time", asked, self.budget))
   if not answer then return end
   if math.type(answer.seconds) ~= "float" or answer.seconds <= 0 then
     return self:failed(contestant, threads, case.name, "told no time")
@@ -162,7 +163,7 @@ end
 -- Reading and multiply-adds are one core's: more threads tell nothing new.
 local function concerns(case, contestant, machine, threads)
   if case.kind == "read" or case.kind == "fma" then return contestant == machine and threads == 1 end
-  return contestant ~= machine or case.kind == "matmul"
+  return contestant ~= machine or case.kind == "matmul" or case.beside ~= nil
 end
 
 function Runner:run_case(case, threads, round)
