@@ -121,9 +121,9 @@ local METHOD = [[
 
 How it was measured: %s; in each, everybody has a turn at every case, in processes that live through the
 whole run. A turn warms up, then measures for %g s. Shown are medians over the rounds, of peaks the best; float32.
-A ratio above 1 means that lurn is faster. GF/s counts the products of the layer alone; shares are of sgemm (OpenBLAS with
-its best kernel, 1024 x 1024 x 1024, in a turn of its own at every case) and of multiply-adds in registers (one core's
-best, times threads).
+A ratio above 1 means that lurn is faster. GF/s counts the products of the layer alone; shares are of sgemm (OpenBLAS
+with its best kernel, 1024 x 1024 x 1024, in a turn of its own at every case) and of multiply-adds in registers (one
+core's best, times threads).
 PyTorch runs with oneDNN or with its own kernels, for a step of a stream with a cell, under inference_mode where nothing
 is trained, with fused Adam where it has it: what is fastest is found per case. oneDNN packs its weights in every
 training step, as an update forces; "bare" leaves that out. Debian's PyTorch is told the OpenBLAS kernel above where
