@@ -120,8 +120,8 @@ void lurn__run_step(const lurn__team *team, lurn__step_fn *fn, const lurn__step 
 
 /* ---- Weights ----------------------------------------------------------------------------------------------- */
 
-/* Elements that one thread packs before another is awake. */
-enum { FEW_ELEMENTS = 1 << 17 };
+/* Elements that one thread packs before another has begun. */
+enum { FEW_ELEMENTS = 1 << 14 };
 
 int64_t lurn__weight_init(const lurn__sequence *s, lurn__weight *w, int64_t k, int64_t n, lurn__matrix b, bool once) {
   *w = (lurn__weight){.k = k, .n = n, .b = b, .once = once};
@@ -154,9 +154,9 @@ static void pack_task(void *arg, int64_t task, int thread) {
   p->s->gemm->pack(w->k, w->n, w->b, first, last, w->packed);
 }
 
-void lurn__weight_pack(const lurn__sequence *s, const lurn__weight *w) {
-  packing p = {s, w, w->k * w->n > FEW_ELEMENTS ? s->ctx->num_threads : 1};
-  if (!w->once && !w->kept) lurn__parallel(s->ctx, p.tasks, pack_task, &p);
+void lurn__weight_pack(const lurn__team *team, const lurn__weight *w) {
+  packing p = {team->s, w, w->k * w->n > FEW_ELEMENTS ? team->threads : 1};
+  if (!w->once && !w->kept) lurn__parallel(team->s->ctx, p.tasks, pack_task, &p);
 }
 
 size_t lurn__weight_scratch(const lurn__sequence *s, const lurn__weight *w, int64_t m) {

@@ -179,8 +179,8 @@ int64_t lurn__part_column(const lurn__sequence *s, int64_t n, int64_t part, int6
 
 /* Sets the matrix; returns the bytes that packing it takes, which may be none. */
 int64_t lurn__weight_init(const lurn__sequence *s, lurn__weight *w, int64_t k, int64_t n, lurn__matrix b, bool once);
-/* Packs, over all threads, where that is wanted. */
-void lurn__weight_pack(const lurn__sequence *s, const lurn__weight *w);
+/* Packs, over the team's threads, where that is wanted. */
+void lurn__weight_pack(const lurn__team *team, const lurn__weight *w);
 /* Uses what is kept with the storage that the matrix lies in, if it is there; returns the bytes that packing takes. */
 int64_t lurn__weight_keep(const lurn__sequence *s, lurn__weight *w, lurn__storage *storage);
 /* Bytes of scratch per thread for products of m rows with w. */

@@ -246,10 +246,10 @@ static void run_chunks(lurn__backward *r) {
   const lurn__sequence *s = &r->s;
   uint64_t mode = lurn__flush_subnormals();
   lurn__threads_check(s->ctx);
-  if (r->out.x) lurn__weight_pack(s, &r->w_ih);
-  lurn__weight_pack(s, &r->w_hh);
-  lurn__weight_pack(s, &r->w_recurrent);
-  if (s->projected) lurn__weight_pack(s, &r->w_hr);
+  if (r->out.x) lurn__weight_pack(&r->team, &r->w_ih);
+  lurn__weight_pack(&r->team, &r->w_hh);
+  lurn__weight_pack(&r->team, &r->w_recurrent);
+  if (s->projected) lurn__weight_pack(&r->team, &r->w_hr);
   for (int64_t chunk = (s->T + s->chunk - 1) / s->chunk - 1; chunk >= 0; chunk--) {
     r->start = chunk * s->chunk;
     r->count = s->T - r->start < s->chunk ? s->T - r->start : s->chunk;

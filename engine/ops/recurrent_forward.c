@@ -368,10 +368,10 @@ static lurn_status allocate(lurn__call *call, const lurn__layer *layer, const ke
 static void prepare(const forward_run *r, const lurn__layer *layer) {
   const lurn__sequence *s = &r->s;
   int64_t rest = s->rows - s->split;
-  lurn__weight_pack(s, &r->w_ih);
-  lurn__weight_pack(s, &r->w_hh);
-  lurn__weight_pack(s, &r->w_recurrent);
-  if (s->projected) lurn__weight_pack(s, &r->w_hr);
+  lurn__weight_pack(&r->team, &r->w_ih);
+  lurn__weight_pack(&r->team, &r->w_hh);
+  lurn__weight_pack(&r->team, &r->w_recurrent);
+  if (s->projected) lurn__weight_pack(&r->team, &r->w_hr);
   memset(r->bias, 0, (size_t)((s->rows + rest) * s->width));
   if (layer->b_ih) s->cells->add_rows(1, s->rows, lurn__tensor_ptr(layer->b_ih), 0, r->bias);
   if (layer->b_hh == NULL) return;
