@@ -62,6 +62,9 @@ bool lurn__next_run(const lurn__sequence *s, int64_t t, int64_t last, int64_t *f
 #define SMALL_STEP 0x1p17
 /* Bytes of recurrent weights that stay in a core's second-level cache from step to step. */
 #define CACHED_WEIGHTS 0x1p20
+/* Bytes of all weights that do not stay there from call to call, while a part for each thread may: then even a single step is
+ * worth waking one. */
+#define FAR_WEIGHTS 0x1.4p20
 /* Units of a step that one thread takes as fast as two. */
 enum { FEW_UNITS = 4096 };
 
@@ -70,10 +73,10 @@ enum { FEW_UNITS = 4096 };
 void lurn__team_init(lurn__team *team, const lurn__sequence *s) {
   double projection = s->projected ? (double)s->P * (double)s->H : 0;
   double weights = (double)s->rows * (double)s->P + projection, step = weights * (double)s->N;
-  double walk = ((double)s->rows * (double)s->D + weights) * (double)s->N * (double)s->T;
+  double all = (double)s->rows * (double)s->D + weights, walk = all * (double)s->N * (double)s->T;
   int64_t threads = s->ctx->num_threads, tasks = s->N / 2 < threads ? s->N / 2 : threads;
   *team = (lurn__team){.s = s, .threads = 1, .tasks = 1};
-  if (threads == 1 || walk < SMALL_WALK) return;
+  if (threads == 1 || (walk < SMALL_WALK && all * (double)s->width < FAR_WEIGHTS)) return;
   team->threads = threads;
   bool few_rows = s->N<4 * threads, large = weights * (double)s->width> CACHED_WEIGHTS;
   team->by_step = (few_rows || large) && step >= SMALL_STEP;
