@@ -69,6 +69,36 @@ static void *take_new(lurn__pool *pool, size_t bytes) {
   return host_take(pool, bytes);
 }
 
+/* Returns the first cached block of a class to the host. */
+static void drop(lurn__pool *pool, int class) {
+  lurn__block *block = pool->free_blocks[class];
+  size_t size = class_bytes(class);
+  ASAN_UNPOISON_MEMORY_REGION(block, size);
+  pool->free_blocks[class] = block->next;
+  pool->cached -= size;
+  host_give(pool, block, size);
+}
+
+/* The class with cached blocks that was not used for longest, or -1. */
+static int stalest(const lurn__pool *pool) {
+  int found = -1;
+  for (int class = 0; class < LURN__POOL_CLASSES; class ++)
+    if (pool->free_blocks[class] != NULL && (found < 0 || pool->used[class] < pool->used[found])) found = class;
+  return found;
+}
+
+/* Makes room in the cache for a block of a class just used; false if it does not fit. */
+static bool make_room(lurn__pool *pool, int class) {
+  size_t size = class_bytes(class);
+  if (size > pool->cache_limit) return false;
+  while (pool->cached + size > pool->cache_limit) {
+    int stale = stalest(pool);
+    if (stale == class) return false;
+    drop(pool, stale);
+  }
+  return true;
+}
+
 static void count_live(lurn__pool *pool, size_t bytes) {
   pool->live += bytes;
   if (pool->live > pool->peak) pool->peak = pool->live;
@@ -79,6 +109,7 @@ void *lurn__pool_take(lurn__pool *pool, size_t bytes) {
   int class = class_of(bytes);
   size_t size = class_bytes(class);
   lurn__block *block = pool->free_blocks[class];
+  pool->used[class] = ++pool->uses;
   if (block != NULL) {
     ASAN_UNPOISON_MEMORY_REGION(block, size);
     pool->free_blocks[class] = block->next;
@@ -98,7 +129,8 @@ void lurn__pool_give(lurn__pool *pool, void *p, size_t bytes) {
   size_t size = class_bytes(class);
   pool->live -= size;
   ASAN_UNPOISON_MEMORY_REGION(p, size);
-  if (pool->cached + size > pool->cache_limit) {
+  pool->used[class] = ++pool->uses;
+  if (!make_room(pool, class)) {
     host_give(pool, p, size);
     return;
   }
@@ -123,14 +155,6 @@ void lurn__pool_give_exact(lurn__pool *pool, void *p, size_t bytes) {
 }
 
 void lurn__pool_trim(lurn__pool *pool) {
-  for (int class = 0; class < LURN__POOL_CLASSES; class ++) {
-    size_t size = class_bytes(class);
-    while (pool->free_blocks[class] != NULL) {
-      lurn__block *block = pool->free_blocks[class];
-      ASAN_UNPOISON_MEMORY_REGION(block, size);
-      pool->free_blocks[class] = block->next;
-      pool->cached -= size;
-      host_give(pool, block, size);
-    }
-  }
+  for (int class = 0; class < LURN__POOL_CLASSES; class ++)
+    while (pool->free_blocks[class] != NULL) drop(pool, class);
 }

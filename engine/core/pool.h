@@ -1,5 +1,6 @@
 /* A caching pool over the host's allocator: freed blocks wait in lists by size class, so that a steady training loop does not
- * call the host's allocator after its first steps. */
+ * call the host's allocator after its first steps.  When the cache is full, the classes that were not used for longest make
+ * room, so sizes of the past do not keep it from those of the present. */
 #ifndef LURN_CORE_POOL_H
 #define LURN_CORE_POOL_H
 
@@ -16,6 +17,8 @@ typedef struct lurn__pool {
   lurn_alloc_fn alloc;
   void *alloc_ud;
   lurn__block *free_blocks[LURN__POOL_CLASSES];
+  uint64_t used[LURN__POOL_CLASSES]; /* when a class was last taken from or given to, by `uses` */
+  uint64_t uses;
   size_t live, cached; /* bytes, in whole blocks */
   size_t peak;         /* the most that was live */
   size_t cache_limit;

@@ -133,6 +133,33 @@ TEST(cache_limit) {
   check_all_freed(&c);
 }
 
+/* Sizes that are no longer used do not keep the cache from those that are: a loop calls the host in its first round alone. */
+TEST(cache_keeps_what_is_used) {
+  counting c = {0};
+  lurn__pool pool;
+  lurn__pool_init(&pool, counting_alloc, &c, 4096);
+  for (size_t bytes = 64; bytes <= 512; bytes += 64) {
+    void *p = lurn__pool_take(&pool, bytes), *q = lurn__pool_take(&pool, bytes);
+    lurn__pool_give(&pool, p, bytes);
+    lurn__pool_give(&pool, q, bytes);
+  }
+  CHECK(pool.cached > 3000);
+  for (int round = 0; round < 5; round++) {
+    void *p = lurn__pool_take(&pool, 2048), *q = lurn__pool_take(&pool, 1024);
+    lurn__pool_give(&pool, p, 2048);
+    lurn__pool_give(&pool, q, 1024);
+    if (round == 0) c.taken = 0;
+    CHECK(pool.cached <= 4096);
+  }
+  CHECK_EQ(c.taken, 0);
+  void *p = lurn__pool_take(&pool, 5000); /* more than the cache may hold */
+  lurn__pool_give(&pool, p, 5000);
+  CHECK_EQ(pool.cached, c.bytes - c.blocks * LURN__ALIGN);
+  CHECK(pool.cached >= 3072);
+  lurn__pool_trim(&pool);
+  check_all_freed(&c);
+}
+
 TEST(cache_is_given_back_before_failing) {
   counting c = {0};
   lurn__pool pool;
