@@ -1,5 +1,16 @@
 /* x[key] and x[key] = value: positions, ranges, tensors of positions. */
+#include <stdio.h>
+
 #include "binding.h"
+
+typedef enum step_kind { STEP_POSITION, STEP_RANGE, STEP_ALL, STEP_TENSOR } step_kind;
+
+/* What a key says of one dimension, or of as many as a mask has. */
+typedef struct step {
+  step_kind kind;
+  int64_t first, last, stride;
+  lurn_tensor *tensor; /* kept by the key */
+} step;
 
 /* One step of indexing applied to *view, which is replaced; dim moves on past a dimension that stays. */
 static lurn_status apply_integer(lurn_ctx *ctx, lurn_tensor **view, int64_t dim, int64_t at) {
@@ -11,29 +22,28 @@ static lurn_status apply_integer(lurn_ctx *ctx, lurn_tensor **view, int64_t dim,
   return LURN_OK;
 }
 
-static lurn_status apply_range(lurn_ctx *ctx, lurn_tensor **view, int64_t dim, int64_t first, int64_t last) {
+/* "{2, 9}" or "{2, 9, 2}" as it was given, for messages. */
+static const char *print_range(const step *s, char text[80]) {
+  int n = snprintf(text, 80, "{%lld, %lld", (long long)(s->first < 0 ? s->first : s->first + 1),
+                   (long long)(s->last < 0 ? s->last : s->last + 1));
+  snprintf(text + n, 80 - (size_t)n, s->stride == 1 ? "}" : ", %lld}", (long long)s->stride);
+  return text;
+}
+
+static lurn_status apply_range(lurn_ctx *ctx, lurn_tensor **view, int64_t dim, const step *s) {
   lurn_tensor *next;
   int64_t size = dim < lurn_tensor_ndim(*view) ? lurn_tensor_shape(*view)[dim] : 0;
-  int64_t from = first < 0 ? first + size : first, to = last < 0 ? last + size : last;
+  int64_t from = s->first < 0 ? s->first + size : s->first, to = s->last < 0 ? s->last + size : s->last;
   if (from < 0 || from > size || to < -1 || to >= size || to - from < -1)
-    return lurn_fail(ctx, LURN_EINDEX, "index: range {%lld, %lld} in dimension %lld of size %lld",
-                     (long long)(first < 0 ? first : first + 1), (long long)(last < 0 ? last : last + 1),
+    return lurn_fail(ctx, LURN_EINDEX, "index: range %s in dimension %lld of size %lld", print_range(s, (char[80]){0}),
                      (long long)dim + 1, (long long)size);
-  lurn_status status = lurn_narrow(ctx, *view, dim, from, to - from + 1, &next);
+  lurn_status status = s->stride == 1 ? lurn_narrow(ctx, *view, dim, from, to - from + 1, &next)
+                                      : lurn_slice(ctx, *view, dim, s->first, s->last, s->stride, &next);
   if (status != LURN_OK) return status;
   lurn_release(*view);
   *view = next;
   return LURN_OK;
 }
-
-typedef enum step_kind { STEP_POSITION, STEP_RANGE, STEP_ALL, STEP_TENSOR } step_kind;
-
-/* What a key says of one dimension, or of as many as a mask has. */
-typedef struct step {
-  step_kind kind;
-  int64_t first, last;
-  lurn_tensor *tensor; /* kept by the key */
-} step;
 
 static int dims_of(const step *s) {
   if (s->kind != STEP_TENSOR || lurn_tensor_dtype(s->tensor) != LURN_BOOL) return 1;
@@ -50,21 +60,32 @@ static lua_Unsigned list_length(lua_State *L, int index) {
   return n;
 }
 
-/* Reads {first, last}, {at} or {} at the top of the stack. */
+static int64_t read_stride(lua_State *L, int index) {
+  lua_rawgeti(L, index, 3);
+  int64_t stride = bind_check_integer(L, -1, "index", "step of a range");
+  if (stride < 1)
+    bind_error(L, "index: the step of a range is %lld; expected at least 1; flip turns x around", (long long)stride);
+  lua_pop(L, 1);
+  return stride;
+}
+
+/* Reads {first, last, step}, {first, last}, {at} or {} at the top of the stack. */
 static step read_range(lua_State *L) {
-  int64_t ends[LURN_MAX_DIMS];
+  int64_t ends[2] = {0};
   int index = lua_gettop(L), n = 0;
   lua_Unsigned length = list_length(L, index);
   if (length == 0) return (step){.kind = STEP_ALL};
-  if (length > 2)
-    bind_error(L, "index: a range is {first, last}, {position} or {}; other positions are named by a tensor, such as "
-                  "lurn.arange(first, last, step)");
-  for (; n < (int)length; n++) {
+  if (length > 3)
+    bind_error(L,
+               "index: a range is {first, last, step}, {first, last}, {position} or {}; other positions are named by a "
+               "tensor, such as lurn.tensor({1, 4, 2}, {dtype = \"int64\"})");
+  for (; n < (int)length && n < 2; n++) {
     lua_rawgeti(L, index, n + 1);
     ends[n] = bind_check_position(L, -1, "index", "position");
     lua_pop(L, 1);
   }
-  return (step){.kind = STEP_RANGE, .first = ends[0], .last = ends[length - 1]};
+  return (step){
+      .kind = STEP_RANGE, .first = ends[0], .last = ends[n - 1], .stride = length == 3 ? read_stride(L, index) : 1};
 }
 
 /* Reads the part of a key on top of the stack. */
@@ -114,7 +135,7 @@ static lurn_status apply_steps(lurn_ctx *ctx, part *p, const step *steps, int n)
   for (int i = 0; i < n; i++) {
     lurn_status status = LURN_OK;
     if (steps[i].kind == STEP_POSITION) status = apply_integer(ctx, &p->view, dim, steps[i].first);
-    if (steps[i].kind == STEP_RANGE) status = apply_range(ctx, &p->view, dim, steps[i].first, steps[i].last);
+    if (steps[i].kind == STEP_RANGE) status = apply_range(ctx, &p->view, dim, &steps[i]);
     if (status != LURN_OK) return status;
     if (steps[i].kind == STEP_TENSOR) {
       p->dims[p->n_index] = dim;

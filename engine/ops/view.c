@@ -170,7 +170,7 @@ const lurn__op lurn__op_permute = {
     .doc = "x with its dimensions in another order, sharing memory.\nEvery dimension is named "
            "once."};
 
-/* ---- narrow, select ---------------------------------------------------------------------------------------- */
+/* ---- narrow, slice, select --------------------------------------------------------------------------------- */
 
 static lurn_status narrow_forward(lurn__call *call) {
   const struct lurn__narrow_args *args = call->args;
@@ -204,6 +204,57 @@ const lurn__op lurn__op_narrow = {
     .adds_into = true,
     .doc = "length elements of dimension dim from position start on, sharing memory.\nA negative "
            "start counts from the end."};
+
+/* Reads the range of a slice: from 0 to size - 1, or empty where last stands right before first. */
+static lurn_status read_range(lurn__call *call, int64_t size, int dim, int64_t *from, int64_t *count) {
+  const struct lurn__slice_args *args = call->args;
+  int64_t to = args->last < 0 ? args->last + size : args->last;
+  *from = args->first < 0 ? args->first + size : args->first;
+  if (args->step < 1)
+    return lurn__op_fail(call, LURN_EVALUE, "step is %lld; expected at least 1", (long long)args->step);
+  if (*from < 0 || *from > size || to < -1 || to >= size || to - *from < -1) {
+    int64_t base = call->ctx->index_base;
+    return lurn__op_fail(call, LURN_EINDEX, "from %lld to %lld in dimension %lld of size %lld",
+                         (long long)(args->first < 0 ? args->first : args->first + base),
+                         (long long)(args->last < 0 ? args->last : args->last + base), (long long)dim + base,
+                         (long long)size);
+  }
+  *count = to < *from ? 0 : (to - *from) / args->step + 1;
+  return LURN_OK;
+}
+
+static lurn_status slice_forward(lurn__call *call) {
+  const struct lurn__slice_args *args = call->args;
+  lurn_tensor *x = args->x;
+  int dim;
+  int64_t from = 0, count = 0, stride[LURN_MAX_DIMS];
+  if (x->shape.ndim == 0) return lurn__op_fail(call, LURN_ESHAPE, "a scalar has no range");
+  LURN__TRY(lurn__dim(call->ctx, "slice", args->dim, x->shape.ndim, &dim));
+  LURN__TRY(read_range(call, x->shape.size[dim], dim, &from, &count));
+  lurn__shape shape = x->shape;
+  shape.size[dim] = count;
+  memcpy(stride, x->stride, sizeof stride);
+  if (count > 1) stride[dim] *= args->step; /* a step is below the size there, so that nothing overflows */
+  return make_view(call, x, &shape, stride, x->offset + from * x->stride[dim]);
+}
+
+static lurn_status slice_backward(lurn__grad_call *grad) {
+  const struct lurn__slice_args *args = grad->args;
+  lurn_tensor **window = lurn__temp(&grad->temps);
+  LURN__TRY(lurn__grad_buffer(grad, 0));
+  LURN__TRY(lurn__slice(grad->ctx, grad->grad_in[0], args->dim, args->first, args->last, args->step, window));
+  return lurn__add_(grad->ctx, *window, grad->grad_out[0]);
+}
+
+const lurn__op lurn__op_slice = {
+    .forward = slice_forward,
+    .backward = slice_backward,
+    .view = true,
+    .adds_into = true,
+    .doc =
+        "Every step-th element of dimension dim from position first on, none past last, sharing memory.\nBoth ends "
+        "are included and may be negative, which counts from the end; the step is at least 1 and need not meet last. "
+        "Empty where last stands right before first."};
 
 static lurn_status select_forward(lurn__call *call) {
   const struct lurn__select_args *args = call->args;

@@ -45,8 +45,25 @@ describe("reading x[key]", function()
     assert.equal(12, x[{ -1, -1 }]:item())
   end)
 
+  it("takes ranges with a step, of which the last place need not be met", function()
+    assert.same({ { 1, 2, 3, 4 }, { 9, 10, 11, 12 } }, x[{ { 1, 3, 2 } }]:totable())
+    assert.same({ { 1, 4 }, { 5, 8 }, { 9, 12 } }, x[{ {}, { 1, -1, 3 } }]:totable())
+    assert.same({ 2, 4 }, x[{ 1, { -3, -1, 2.0 } }]:totable())
+    assert.same({ 5, 7 }, x[{ 2, { 1, 4, 2 } }]:totable())
+    assert.same({ { 5 } }, x[{ { 2, 3, 2 }, { 1, 4, 9 } }]:totable())
+    assert.same({ 1 }, x[{ 1, { 1, 4, math.maxinteger } }]:totable())
+    assert.same({ 5, 6, 7 }, x[{ 2, { 1, 3, 1 } }]:totable())
+    assert.same({ 0, 4 }, x[{ { 3, 2, 2 } }].shape)
+    assert.same({ { 3, 1 }, { 11, 9 } }, x[{ { 1, 3, 2 }, ids { 3, 1 } }]:totable())
+    assert.same({ { 1, 3 }, { 9, 11 } }, x[{ { 1, 3, 2 }, { 1, 4, 2 } }]:totable())
+    assert.same({ 1, 1 }, lurn.ones(1):expand(5)[{ { 2, 5, 3 } }]:totable())
+  end)
+
   it("gives views, not copies", function()
     local y = grid()
+    y[{ { 1, 3, 2 }, { 2, 4, 2 } }]:mul_(0)
+    assert.same({ { 1, 0, 3, 0 }, { 5, 6, 7, 8 }, { 9, 0, 11, 0 } }, y:totable())
+    y = grid()
     y[2]:fill_(0)
     y[{ {}, { 4 } }]:fill_(-1)
     assert.same({ { 1, 2, 3, -1 }, { 0, 0, 0, -1 }, { 9, 10, 11, -1 } }, y:totable())
@@ -115,6 +132,10 @@ describe("reading x[key]", function()
     assert.equal("index: range {2, 9} in dimension 1 of size 3", message(read, x, { { 2, 9 } }))
     assert.equal("index: range {3, 1} in dimension 1 of size 3", message(read, x, { { 3, 1 } }))
     assert.equal("index: range {-9, 1} in dimension 2 of size 4", message(read, x, { {}, { -9, 1 } }))
+    assert.equal("index: range {2, 9, 3} in dimension 1 of size 3", message(read, x, { { 2, 9, 3 } }))
+    assert.equal("index: range {-1, 1, 2} in dimension 2 of size 4", message(read, x, { {}, { -1, 1, 2 } }))
+    assert.equal(("index: range {%d, %d, %d} in dimension 1 of size 3"):format(math.mininteger, math.mininteger,
+      math.maxinteger), message(read, x, { { math.mininteger, math.mininteger, math.maxinteger } }))
     assert.equal("index: 3 positions for a tensor with 2 dimensions", message(read, x, { 1, 2, 3 }))
     assert.equal("index: 9 positions; a tensor has at most 8 dimensions",
       message(read, x, { 1, 1, 1, 1, 1, 1, 1, 1, 1 }))
@@ -140,8 +161,14 @@ describe("reading x[key]", function()
     assert.equal("index: position: expected a whole number, got a boolean", message(read, x, true))
     assert.equal("index: position: expected a whole number, got a string", message(read, x, { "1" }))
     assert.equal("index: position: expected a whole number, got a function", message(read, x, print))
-    assert.equal("index: a range is {first, last}, {position} or {}; other positions are named by a tensor, such as "
-      .. "lurn.arange(first, last, step)", message(read, x, { { 1, 2, 3 } }))
+    assert.equal("index: a range is {first, last, step}, {first, last}, {position} or {}; other positions are named by "
+      .. 'a tensor, such as lurn.tensor({1, 4, 2}, {dtype = "int64"})', message(read, x, { { 1, 2, 3, 4 } }))
+    for _, step in ipairs { 0, -1, math.mininteger } do
+      assert.equal(("index: the step of a range is %d; expected at least 1; flip turns x around"):format(step),
+        message(read, x, { { 1, 3, step } }))
+    end
+    assert.equal("index: step of a range: expected a whole number, got 1.5", message(read, x, { { 1, 3, 1.5 } }))
+    assert.equal("index: step of a range: expected a whole number, got a string", message(read, x, { { 1, 3, "2" } }))
     assert.equal("index: expected a list of positions, got a table with other keys",
       message(read, x, { { first = 1 } }))
     assert.equal("index: expected a list of positions, got a table with other keys", message(read, x, { row = 1 }))
@@ -159,7 +186,7 @@ describe("reading x[key]", function()
     assert(lurn.gradcheck(function(t)
       return (t[2] * t[-1]):sum() + (t[{ { 1, 2 }, 3 }] ^ 2):sum() + (t[ids { 1, 1, 3 }] ^ 3):sum() + t[3][1] ^ 2
         + (t[{ {}, ids { { 2, 2 } } }] ^ 2):sum() + (t[t:detach():gt(0)] ^ 3):sum()
-        + (t[{ ids { 1, 3, 3 }, ids { 2, 4, 4 } }] ^ 2):sum()
+        + (t[{ ids { 1, 3, 3 }, ids { 2, 4, 4 } }] ^ 2):sum() + (t[{ { 1, 3, 2 }, { 2, 4, 2 } }] ^ 3):sum()
     end, { y }))
   end)
 end)
@@ -192,10 +219,23 @@ describe("writing x[key] = value", function()
     assert.equal(0, x:sum():item())
   end)
 
+  it("fills a range with a step", function()
+    local x = grid()
+    x[{ { 1, 3, 2 } }] = 0
+    x[{ 2, { 2, -1, 2 } }] = lurn.tensor { -1, -2 }
+    assert.same({ { 0, 0, 0, 0 }, { 5, -1, 7, -2 }, { 0, 0, 0, 0 } }, x:totable())
+    x[{ { 1, 3, 2 }, ids { 4 } }] = 9
+    assert.same({ { 0, 0, 0, 9 }, { 5, -1, 7, -2 }, { 0, 0, 0, 9 } }, x:totable())
+    assert.equal("copy_: source of shape (3) does not broadcast to (2)",
+      message(write, x, { 1, { 1, 4, 2 } }, lurn.ones(3)))
+  end)
+
   it("takes a part of itself", function()
     local x = lurn.arange(5)
     x[{ { 2, 5 } }] = x[{ { 1, 4 } }]
     assert.same({ 1, 1, 2, 3, 4 }, x:totable())
+    x[{ { 2, 4, 2 } }] = x[{ { 3, 5, 2 } }]
+    assert.same({ 1, 2, 2, 4, 4 }, x:totable())
     local y = grid()[{ {}, { 1, 3 } }]
     y[{}] = y:t()
     assert.same({ { 1, 5, 9 }, { 2, 6, 10 }, { 3, 7, 11 } }, y:totable())
@@ -294,6 +334,7 @@ describe("writing x[key] = value", function()
         buffer[t] = state
       end
       buffer[{ {}, 1 }] = buffer[{ {}, 1 }] * 2
+      buffer[{ { 1, 3, 2 }, 2 }] = b[1] * a[{ { 1, 3, 2 }, 2 }]
       buffer[2] = 0.5
       buffer[ids { 1, 1 }] = buffer[ids { 3, 1 }] * 3
       buffer[{ 3, lurn.tensor({ true, false }, { dtype = "bool" }) }] = a[1][2]

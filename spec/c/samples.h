@@ -24,6 +24,7 @@ static const struct {
     {"reshape", "d3x4:t 2,-1"},
     {"permute", "f2x3x4 2,0,1"},
     {"narrow", "f3x4:t 0 1 2"},
+    {"slice", "d5x4:t 0 1 -1 2"},
     {"select", "d3x4:t 1 1"},
     {"expand", "f3x1 2,3,4"},
     {"squeeze", "f3x1x2:t 1"},

@@ -214,6 +214,37 @@ return {
     grads = { { function(x) return x:narrow(2, -2, 2) * x:narrow(2, 1, 2) end, random(2, 3) } },
     large = function(random32) return { random32(300, 200), 2, 11, 150 } end,
   },
+  slice = {
+    samples = {
+      { "numbers", function(T) return { T(grid), 2, 1, 3, 2 }, { { 1, 3 }, { 4, 6 } } end },
+      { "numbers", function(T) return { T(grid):t(), 1, -3, -1, { step = 2 } }, { { 1, 4 }, { 3, 6 } } end },
+      { "numbers", function(T) return { T(grid), 2, 2, 3 }, { { 2, 3 }, { 5, 6 } } end },
+      { "all", function(T) return { T { 1, 0, 1, 0, 0 }, 1, 1, 4, 2 }, { 1, 1 } end },
+      { "all", function(T) return { T { 0, 1, 0 }, 1, 2, -1, math.maxinteger }, { 1 } end },
+      { "all", function(T) return { T { 1, 0 }, 1, 3, 2, 5 }, {} end },
+      { "all", function(T) return { T { 1, 0 }, 1, 1, -3 }, {} end },
+      { "all", function(T) return { T { { 1 }, { 0 } }:expand(2, 5), 2, 2, 5, 3 }, { { 1, 1 }, { 0, 0 } } end },
+    },
+    errors = {
+      { { x34, 2, 2, 5 }, "slice: from 2 to 5 in dimension 2 of size 4" },
+      { { x34, 2, 3, 1, 2 }, "slice: from 3 to 1 in dimension 2 of size 4" },
+      { { x34, 2, -5, -1, 2 }, "slice: from -5 to -1 in dimension 2 of size 4" },
+      { { x34, 1, math.maxinteger, math.mininteger },
+        "slice: from 9223372036854775807 to -9223372036854775808 in dimension 1 of size 3" },
+      { { x34, 1, 1, 3, 0 }, "slice: step is 0; expected at least 1" },
+      { { x34, 1, 1, 3, -1 }, "slice: step is -1; expected at least 1" },
+      { { x34, 1, 1, 3, 0.5 }, "slice: step: expected a whole number, got 0.5" },
+      { { x34, 1, 0, 1 }, "slice: first is 0; counting starts at 1, or at -1 from the end" },
+      { { x34, 1, 1 }, "slice: last is missing" },
+      { { lurn.tensor(1), 1, 1, 1 }, "slice: a scalar has no range" },
+    },
+    grads = {
+      { function(x) return x:slice(2, 1, -1, 2) * x:slice(2, 2, 4, 2) end, random(2, 4) },
+      { function(x) return x:t():slice(1, 2, 5, 3):sin() end, random(2, 5) },
+      { function(x, y) return (x * 1):slice(1, 1, 3, 2):copy_(y) * y end, random(3, 2), random(2, 2) },
+    },
+    large = function(random32) return { random32(300, 200), 2, 11, -5, 3 } end,
+  },
   select = {
     samples = {
       { "numbers", function(T) return { T(grid), 1, 2 }, { 4, 5, 6 } end },

@@ -72,8 +72,8 @@ static naive_verdict run_permute(naive_call *call) {
   return reordered(call, order);
 }
 
-/* `count` places along dim from start, without dim when it goes. */
-static naive_verdict window(naive_call *call, int dim, int64_t start, int64_t count, bool drop) {
+/* Every step-th of the places along dim from start, `count` of them, without dim when it goes. */
+static naive_verdict window(naive_call *call, int dim, int64_t start, int64_t step, int64_t count, bool drop) {
   const naive *x = call->in[0];
   int64_t size[LURN_MAX_DIMS];
   int ndim = 0;
@@ -83,7 +83,7 @@ static naive_verdict window(naive_call *call, int dim, int64_t start, int64_t co
   for (int64_t i = 0; i < call->out[0].n; i++) {
     int64_t to[LURN_MAX_DIMS], from[LURN_MAX_DIMS];
     naive_position(&call->out[0], i, to);
-    for (int d = 0, k = 0; d < x->ndim; d++) from[d] = d == dim && drop ? start : to[k++] + (d == dim ? start : 0);
+    for (int d = 0, k = 0; d < x->ndim; d++) from[d] = d != dim ? to[k++] : drop ? start : start + step * to[k++];
     call->source[i] = naive_offset(x, from);
   }
   return naive_end_moves(call);
@@ -95,7 +95,18 @@ static naive_verdict run_narrow(naive_call *call) {
   if (x->ndim == 0 || dim < 0) return NAIVE_REFUSED;
   int64_t start = call->number[2] + (call->number[2] < 0 ? x->size[dim] : 0), length = call->number[3];
   if (start < 0 || length < 0 || start + length > x->size[dim]) return NAIVE_REFUSED;
-  return window(call, dim, start, length, false);
+  return window(call, dim, start, 1, length, false);
+}
+
+static naive_verdict run_slice(naive_call *call) {
+  const naive *x = call->in[0];
+  int dim = naive_dim(call->number[1], x->ndim);
+  if (x->ndim == 0 || dim < 0 || call->number[4] < 1) return NAIVE_REFUSED;
+  int64_t size = x->size[dim], count = 0, first = call->number[2] + (call->number[2] < 0 ? size : 0),
+          last = call->number[3] + (call->number[3] < 0 ? size : 0);
+  if (first < 0 || last >= size || last < first - 1) return NAIVE_REFUSED;
+  for (int64_t at = first; at <= last; at += call->number[4]) count++;
+  return window(call, dim, first, call->number[4], count, false);
 }
 
 static naive_verdict run_select(naive_call *call) {
@@ -104,7 +115,7 @@ static naive_verdict run_select(naive_call *call) {
   if (x->ndim == 0 || dim < 0) return NAIVE_REFUSED;
   int64_t at = call->number[2] + (call->number[2] < 0 ? x->size[dim] : 0);
   if (at < 0 || at >= x->size[dim]) return NAIVE_REFUSED;
-  return window(call, dim, at, 1, true);
+  return window(call, dim, at, 1, 1, true);
 }
 
 static naive_verdict run_expand(naive_call *call) {
@@ -352,6 +363,7 @@ const naive_op naive_moves[] = {{"view", run_reshape},
                                 {"transpose", run_transpose},
                                 {"permute", run_permute},
                                 {"narrow", run_narrow},
+                                {"slice", run_slice},
                                 {"select", run_select},
                                 {"expand", run_expand},
                                 {"squeeze", run_squeeze},
