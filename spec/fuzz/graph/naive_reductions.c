@@ -313,6 +313,54 @@ static naive_verdict run_scan(naive_call *call) {
   return along(call, call->number[1], naive_is_float(x->dtype) ? x->dtype : LURN_INT64, scan_along);
 }
 
+static void logsum_along(naive_call *call, const long double *x, int64_t n, int64_t step, long double *value,
+                         long double *margin) {
+  (void)call;
+  for (int64_t i = 0; i < n; i++) {
+    long double most = -INFINITY, sum = 0, size = 1;
+    for (int64_t j = 0; j <= i; j++) {
+      most = fmaxl(most, x[j * step]);
+      size = fmaxl(size, fabsl(x[j * step]));
+    }
+    for (int64_t j = 0; j <= i; j++) sum += expl(x[j * step] - most);
+    value[i * step] = most + logl(sum);
+    margin[i * step] = size + logl((long double)i + 1);
+  }
+}
+
+/* Summing anew for every element takes the square of the length. */
+static naive_verdict run_logcumsumexp(naive_call *call) {
+  const naive *x = call->in[0];
+  int dim = naive_dim(call->number[1], x->ndim);
+  if (dim < 0 || !naive_is_float(x->dtype)) return NAIVE_REFUSED;
+  if (x->n > 2000) return NAIVE_UNKNOWN;
+  call->ulps = 4 + (double)(x->ndim > 0 ? x->size[dim] : 1);
+  return along(call, call->number[1], x->dtype, logsum_along);
+}
+
+/* The last of the best so far, and its place. */
+static void best_along(naive_call *call, const long double *x, int64_t n, int64_t step, long double *value,
+                       long double *margin) {
+  bool least = is_minimum(call);
+  int64_t best = 0;
+  (void)margin;
+  for (int64_t i = 0; i < n; i++) {
+    long double here = x[i * step], so_far = x[best * step];
+    if (isnan(here) || (!isnan(so_far) && (least ? here <= so_far : here >= so_far))) best = i;
+    value[i * step] = x[best * step];
+    call->out[1].value[value - call->out[0].value + i * step] = (long double)(best + call->number[2]);
+  }
+}
+
+static naive_verdict run_best(naive_call *call) {
+  const naive *x = call->in[0];
+  if (naive_dim(call->number[1], x->ndim) < 0) return NAIVE_REFUSED;
+  if (!naive_out(call, 1, LURN_INT64, x->ndim, x->size)) return NAIVE_UNKNOWN;
+  naive_verdict verdict = along(call, call->number[1], x->dtype, best_along);
+  call->ulps = 1; /* nothing is rounded */
+  return verdict;
+}
+
 const naive_op naive_reductions[] = {{"sum", run_sum},
                                      {"mean", run_sum},
                                      {"prod", run_prod},
@@ -333,4 +381,7 @@ const naive_op naive_reductions[] = {{"sum", run_sum},
                                      {"log_softmax", run_softmax},
                                      {"cumsum", run_scan},
                                      {"cumprod", run_scan},
+                                     {"cummax", run_best},
+                                     {"cummin", run_best},
+                                     {"logcumsumexp", run_logcumsumexp},
                                      {NULL, NULL}};
