@@ -185,6 +185,8 @@ static const struct {
     {"addmm", "f1x5:s f3x4:n f4x5 2 1"},
     {"addmm", "d5:n d3x4 d4x5:n 2 3"},
     {"addmm", "f f3x4 f4x5:s 0 0.5"},
+    {"cdist", "f3x4:t f5x4:s 2"},
+    {"cdist", "d2x1x3x4 f2x5x4 3"},
     {NULL, NULL},
 };
 

@@ -87,6 +87,8 @@ static const pattern patterns[] = {
     {"dot", 0, {"f:k", "f:k"}},
     {"outer", 0, {".:m", ".:n"}},
     {"addmm", 0, {"f:mn", "f:mk", "f:kn"}},
+    {"cdist", 0, {"f:*PD", "f:*RD"}},
+    {"cdist", 0, {"f:PD", "f:*RD"}},
     {"multinomial", 0, {"p:NC"}},
     {"multinomial", 0, {"p:C"}},
     {"diagonal", 0, {".:*mn"}},

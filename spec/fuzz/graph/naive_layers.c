@@ -110,6 +110,43 @@ static naive_verdict run_addmm(naive_call *call) {
   return NAIVE_GIVEN;
 }
 
+/* ---- cdist ------------------------------------------------------------------------------------------------- */
+
+static long double distance_of(const long double *a, const long double *b, int64_t n, long double p) {
+  long double sum = 0;
+  for (int64_t d = 0; d < n; d++) {
+    long double apart = fabsl(a[d] - b[d]);
+    if (isinf(p)) sum = apart > sum || isnan(apart) ? apart : sum;
+    else sum += p == 0 ? a[d] != b[d] : p == 1 ? apart : powl(apart, p);
+  }
+  return p == 0 || p == 1 || isinf(p) ? sum : powl(sum, 1 / p);
+}
+
+static naive_verdict run_cdist(naive_call *call) {
+  const naive *a = call->in[0], *b = call->in[1];
+  long double p = call->real[2];
+  if (!naive_all_float(call) || !(p >= 0) || a->ndim < 2 || b->ndim < 2) return NAIVE_REFUSED;
+  naive lead_a = *a, lead_b = *b, lead;
+  int64_t inner = a->size[a->ndim - 1], P = a->size[a->ndim - 2], R = b->size[b->ndim - 2];
+  lead_a.ndim -= 2;
+  lead_b.ndim -= 2;
+  if (b->size[b->ndim - 1] != inner || !naive_broadcast(&lead_a, &lead_b, &lead)) return NAIVE_REFUSED;
+  lead.size[lead.ndim] = P;
+  lead.size[lead.ndim + 1] = R;
+  if (!naive_out(call, 0, naive_promote(a, b), lead.ndim + 2, lead.size)) return NAIVE_UNKNOWN;
+  /* a power near 0 makes errors larger by its reciprocal, and what it gives overflows */
+  bool tame = naive_is_tame(call) && (p == 0 || (p >= 0.05L && p <= 20) || isinf(p));
+  call->ulps = tame ? ((double)inner + 8) * (p > 0 && p < 1 ? 1 + (double)(1 / p) : 1) : INFINITY;
+  for (int64_t i = 0; i < call->out[0].n; i++) {
+    int64_t index[LURN_MAX_DIMS];
+    naive_position(&call->out[0], i, index);
+    const long double *row = a->value + (naive_under(&lead_a, lead.ndim, index) * P + i / R % P) * inner;
+    const long double *other = b->value + (naive_under(&lead_b, lead.ndim, index) * R + i % R) * inner;
+    call->out[0].value[i] = distance_of(row, other, inner, p);
+  }
+  return NAIVE_GIVEN;
+}
+
 /* ---- layer_norm -------------------------------------------------------------------------------------------- */
 
 /* Nothing, or a tensor of x's last dims sizes. */
@@ -152,10 +189,6 @@ static naive_verdict run_layer_norm(naive_call *call) {
   return NAIVE_GIVEN;
 }
 
-const naive_op naive_layers[] = {{"matmul", run_matmul},
-                                 {"dot", run_dot},
-                                 {"outer", run_outer},
-                                 {"linear", run_linear},
-                                 {"addmm", run_addmm},
-                                 {"layer_norm", run_layer_norm},
-                                 {NULL, NULL}};
+const naive_op naive_layers[] = {{"matmul", run_matmul},         {"dot", run_dot},     {"outer", run_outer},
+                                 {"linear", run_linear},         {"addmm", run_addmm}, {"cdist", run_cdist},
+                                 {"layer_norm", run_layer_norm}, {NULL, NULL}};
