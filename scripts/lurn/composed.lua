@@ -113,7 +113,42 @@ function methods:nan_to_num(options)
 end
 core.nan_to_num = methods.nan_to_num
 
+-- ---- Distances --------------------------------------------------------------------------------
+
+--- |a - b + eps|_p along the last dimension, for a (..., D) and b (..., D), which broadcast: the distances of rows that
+--- stand beside each other; lurn.cdist gives those of all pairs.
+---@param a lurn.Tensor
+---@param b lurn.Tensor
+---@param options {p: number?, eps: number?, keepdim: boolean?}? default 2, 1e-6, false
+---@return lurn.Tensor # (...)
+function core.pairwise_distance(a, b, options)
+  local who = "pairwise_distance"
+  check_float(a, who, "a")
+  check_float(b, who, "b")
+  options = check_options(options, who, { "p", "eps", "keepdim" })
+  for _, name in ipairs { "p", "eps" } do
+    if options[name] ~= nil then check_number(options[name], who, name) end
+  end
+  if a.ndim == 0 or a.shape[a.ndim] ~= b.shape[b.ndim] then
+    core.raise(("%s: shapes (%s) and (%s); expected (..., D) with one D"):format(who, table.concat(a.shape, ", "),
+      table.concat(b.shape, ", ")))
+  end
+  return core.norm(a - b + (options.eps or 1e-6), { p = options.p or 2, dim = -1, keepdim = options.keepdim or false })
+end
+methods.pairwise_distance = core.pairwise_distance
+
 -- ---- Products ---------------------------------------------------------------------------------
+
+--- The sum of a matrix's diagonal.
+---@return lurn.Tensor
+function methods:trace()
+  check_tensor(self, "trace", "self")
+  if self.ndim ~= 2 then
+    core.raise(("trace: shape (%s); expected two dimensions"):format(table.concat(self.shape, ", ")))
+  end
+  return self:diagonal():sum()
+end
+core.trace = methods.trace
 
 --- beta x + alpha a b for as many matrices: baddbmm(x (N, m, n), a (N, m, k), b (N, k, n), {beta = 1, alpha = 1}).
 ---@param a lurn.Tensor

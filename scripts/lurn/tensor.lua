@@ -2,17 +2,17 @@
 
 local core = require "lurn.core"
 
----Read and written by index, `y = x[key]` and `x[key] = y`. A key is a position, a tensor, or a list of one part for
----each dimension from the first on: `x[2]`, `x[{1, {2, 3}}]`. A part is
+--- Read and written by index, `y = x[key]` and `x[key] = y`. A key is a position, a tensor, or a list of one part for
+--- each dimension from the first on: `x[2]`, `x[{1, {2, 3}}]`. A part is
 ---
----- a position, counted from 1, or from -1 at the end: the dimension disappears;
----- a range `{first, last}`, both ends included, `{first, last, step}` with a step of at least 1, which need not meet
----  last, `{position}` for one place, or `{}` for all: `x[{{1, -1, 2}, {}}]` is every second row;
----- a tensor of positions, whose elements are picked in its order, or a bool tensor: those where it is true.
+--- - a position, counted from 1, or from -1 at the end: the dimension disappears;
+--- - a range `{first, last}`, both ends included, `{first, last, step}` with a step of at least 1, which need not meet
+---   last, `{position}` for one place, or `{}` for all: `x[{{1, -1, 2}, {}}]` is every second row;
+--- - a tensor of positions, whose elements are picked in its order, or a bool tensor: those where it is true.
 ---
----A list is never a list of positions: `{1, 4, 2}` inside a key says from 1 to 4 by twos; rows 1, 4 and 2 are
----`x[lurn.tensor({1, 4, 2}, {dtype = "int64"})]`. Positions and ranges give views, tensors copies. What is assigned
----broadcasts to the part and is converted to the dtype of x; gradients flow both ways.
+--- A list is never a list of positions: `{1, 4, 2}` inside a key says from 1 to 4 by twos; rows 1, 4 and 2 are
+--- `x[lurn.tensor({1, 4, 2}, {dtype = "int64"})]`. Positions and ranges give views, tensors copies. What is assigned
+--- broadcasts to the part and is converted to the dtype of x; gradients flow both ways.
 ---@class lurn.Tensor
 ---@field shape integer[] sizes, a plain list
 ---@field dtype string "float32" "float64" "int64" "int32" "uint8" "bool"

@@ -862,10 +862,10 @@ def record_schedulers():
 def main():
     directory = sys.argv[1] if len(sys.argv) > 1 else os.path.dirname(os.path.abspath(__file__))
     torch.set_num_threads(1)
+    from record_functions import record_functions  # which imports this file
     for recording in (record_recurrent("RNN", RELU_CASES), record_recurrent("LSTM", PROJECTION_CASES),
                       record_recurrent("GRU", []), record_optimizers(), record_lm(), record_ops(), record_index(),
-                      record_nn(),
-                      record_schedulers()):
+                      record_nn(), record_schedulers(), record_functions()):
         assert all(math.isfinite(json.loads(recording.metadata[name])["deviation"]) for name in recording.cases)
         recording.write(directory)
 

@@ -3,13 +3,14 @@
 local core = require "lurn.core"
 local attend = require "lurn.nn.attend"
 local check = require "lurn.nn.check"
+local margin_losses = require "lurn.nn.margin_losses"
 local more_activations = require "lurn.nn.more_activations"
 local more_losses = require "lurn.nn.more_losses"
 local options = require "lurn.nn.options"
 
 local functional = {}
 
-for _, part in ipairs { more_activations, more_losses } do
+for _, part in ipairs { more_activations, more_losses, margin_losses } do
   for name, fn in pairs(part) do functional[name] = fn end
 end
 
@@ -37,6 +38,9 @@ functional.hardtanh = core.hardtanh
 functional.one_hot = core.one_hot
 ---cosine_similarity(a, b, {dim = 2, eps = 1e-8}); of vectors along 1
 functional.cosine_similarity = core.cosine_similarity
+---`|a - b + eps|_p` along the last dimension: pairwise_distance(a (..., D), b (..., D), {p = 2, eps = 1e-6, keepdim =
+---false})
+functional.pairwise_distance = core.pairwise_distance
 ---softmax(x, dim)
 functional.softmax = core.softmax
 ---log_softmax(x, dim)

@@ -4,6 +4,7 @@ local activations = require "lurn.nn.activations"
 local attention = require "lurn.nn.attention"
 local cells = require "lurn.nn.cells"
 local check = require "lurn.nn.check"
+local distance = require "lurn.nn.distance"
 local layer_norm_rnn = require "lurn.nn.layer_norm_rnn"
 local losses = require "lurn.nn.losses"
 local methods = require "lurn.methods"
@@ -30,6 +31,8 @@ local nn = {
   BatchNorm1d = require "lurn.nn.batch_norm",
   MaxPool1d = pooling.MaxPool1d,
   AvgPool1d = pooling.AvgPool1d,
+  CosineSimilarity = distance.CosineSimilarity,
+  PairwiseDistance = distance.PairwiseDistance,
 
   RNN = rnn.RNN,
   LSTM = rnn.LSTM,

@@ -2,12 +2,13 @@
 
 local core = require "lurn.core"
 local Module = require "lurn.nn.module"
+local margin = require "lurn.nn.margin_losses"
 local more = require "lurn.nn.more_losses"
 local options = require "lurn.nn.options"
 
 local losses = {}
 
-local reduction = { name = "reduction", kind = { "none", "mean", "sum" }, default = "mean" }
+local reduction = require("lurn.nn.loss_parts").reduction
 
 -- ---- What they share ----
 
@@ -147,6 +148,46 @@ losses.PoissonNLLLoss = of_op("PoissonNLLLoss", more.poisson_nll_loss, {
 ---nn.functional.cosine_embedding_loss.
 losses.CosineEmbeddingLoss = of_op("CosineEmbeddingLoss", more.cosine_embedding_loss, {
   { name = "margin", kind = "number", default = 0 },
+  reduction,
+})
+
+-- ---- Margins ----
+
+---`max(0, margin - target (input1 - input2))`: `nn.MarginRankingLoss{margin = 0, reduction = "mean"}`, then
+---`loss(input1, input2, target)`, the target 1 or -1; see nn.functional.margin_ranking_loss.
+losses.MarginRankingLoss = of_op("MarginRankingLoss", margin.margin_ranking_loss, {
+  { name = "margin", kind = "number", default = 0 },
+  reduction,
+})
+
+---The input where the target is 1, `max(0, margin - input)` where it is -1: `nn.HingeEmbeddingLoss{margin = 1,
+---reduction = "mean"}`, then `loss(input, target)`.
+losses.HingeEmbeddingLoss = of_op("HingeEmbeddingLoss", margin.hinge_embedding_loss, {
+  { name = "margin", kind = "number", default = 1 },
+  reduction,
+})
+
+---`log(1 + exp(-target input))`: `nn.SoftMarginLoss{reduction = "mean"}`, then `loss(input, target)`; the target is 1
+---or -1.
+losses.SoftMarginLoss = of_op("SoftMarginLoss", margin.soft_margin_loss, { reduction })
+
+---`nn.MultiMarginLoss{p = 1, margin = 1, weight, reduction = "mean"}`, then `loss(input (..., C), target (...))`; see
+---nn.functional.multi_margin_loss.
+losses.MultiMarginLoss = of_op("MultiMarginLoss", margin.multi_margin_loss, {
+  { name = "p", kind = "count", default = 1 },
+  { name = "margin", kind = "number", default = 1 },
+  { name = "weight", kind = "tensor" },
+  reduction,
+})
+
+---`max(0, margin + d(anchor, positive) - d(anchor, negative))`: `nn.TripletMarginLoss{margin = 1, p = 2, eps = 1e-6,
+---swap = false, reduction = "mean"}`, then `loss(anchor (..., D), positive, negative)`; see
+---nn.functional.triplet_margin_loss.
+losses.TripletMarginLoss = of_op("TripletMarginLoss", margin.triplet_margin_loss, {
+  { name = "margin", kind = "number", default = 1 },
+  { name = "p", kind = "number", default = 2 },
+  { name = "eps", kind = "number", default = 1e-6 },
+  { name = "swap", kind = "flag", default = false },
   reduction,
 })
 

@@ -4,27 +4,11 @@ local core = require "lurn.core"
 local check = require "lurn.nn.check"
 local lengths_of = require "lurn.nn.lengths"
 local options = require "lurn.nn.options"
+local parts = require "lurn.nn.loss_parts"
 
 local more = {}
 
-local reduction = { name = "reduction", kind = { "none", "mean", "sum" }, default = "mean" }
-
-local function reduce(losses, how)
-  if how == "none" then return losses end
-  return how == "sum" and losses:sum() or losses:mean()
-end
-
--- Raises unless both are tensors of equal shapes, the first of floats.
-local function check_pair(who, input, target, what)
-  check.tensor(who, "input", input)
-  check.tensor(who, what or "target", target)
-  if not check.is_float(input) then
-    core.raise(("%s: input is %s; expected float32 or float64"):format(who, input.dtype))
-  end
-  if check.same_shape(input.shape, target.shape) then return end
-  core.raise(("%s: input has shape %s and %s %s; expected the same"):format(who, check.shape_text(input.shape),
-    what or "target", check.shape_text(target.shape)))
-end
+local reduction, reduce, check_pair = parts.reduction, parts.reduce, parts.check_pair
 
 -- ---- Probabilities ----
 
