@@ -113,6 +113,34 @@ function methods:nan_to_num(options)
 end
 core.nan_to_num = methods.nan_to_num
 
+-- Whether all are integers.
+local function whole_numbers(list)
+  for _, value in ipairs(list) do
+    if math.type(value) ~= "integer" then return false end
+  end
+  return true
+end
+
+--- Whether each element is one of those of another tensor, or of a list of numbers, which are taken in the dtype of a
+--- float x; bool with the shape of x. NaN is never found.
+---@param elements lurn.Tensor|number[]
+---@return lurn.Tensor
+function methods:isin(elements)
+  check_tensor(self, "isin", "self")
+  if type(elements) == "table" and not core.is_tensor(elements) then
+    for i, value in ipairs(elements) do check_number(value, "isin", ("element %d"):format(i)) end
+    local dtype = LARGEST[self.dtype] and self.dtype or whole_numbers(elements) and "int64" or "float64"
+    elements = core.tensor(elements, { dtype = dtype })
+  end
+  check_tensor(elements, "isin", "elements")
+  local n = elements:numel()
+  if n == 0 then return core.zeros(self.shape, { dtype = "bool" }) end
+  local x, sorted = self:detach(), elements:detach():reshape(-1):sort()
+  local place = core.searchsorted(sorted, x):clamp(1, n)
+  return sorted[place]:eq(x)
+end
+core.isin = methods.isin
+
 -- ---- Distances --------------------------------------------------------------------------------
 
 --- |a - b + eps|_p along the last dimension, for a (..., D) and b (..., D), which broadcast: the distances of rows that

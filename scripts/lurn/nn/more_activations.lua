@@ -2,6 +2,7 @@
 
 local core = require "lurn.core"
 local check = require "lurn.nn.check"
+local options = require "lurn.nn.options"
 
 local more = {}
 
@@ -90,6 +91,34 @@ end
 function more.logsigmoid(x)
   check.tensor("logsigmoid", "x", x)
   return -core.softplus(-x)
+end
+
+local gumbel_schema = {
+  { name = "tau", kind = "positive", default = 1 }, { name = "hard", kind = "flag", default = false },
+  { name = "dim", kind = "integer", default = -1 },
+}
+
+---A sample of classes that has a gradient: softmax((logits + g) / tau) with g drawn from the Gumbel distribution, whose
+---largest entry is each class with its probability softmax(logits): gumbel_softmax(logits, {tau = 1, hard = false, dim
+---= -1}). With `hard` the result is 1 at that entry, else 0, and the gradient that of the soft one. Jang, Gu, Poole:
+---Categorical reparameterization with Gumbel-Softmax. ICLR 2017.
+---@param logits lurn.Tensor
+---@param given? {tau: number, hard: boolean, dim: integer}
+---@return lurn.Tensor
+function more.gumbel_softmax(logits, given)
+  local who = "gumbel_softmax"
+  check.tensor(who, "logits", logits)
+  local chosen = options.read(who, given, gumbel_schema)
+  if not check.is_float(logits) then
+    core.raise(("%s: logits is %s; expected float32 or float64"):format(who, logits.dtype))
+  end
+  -- rand may give 0, which is a noise of -inf and never chosen, but not 1, which would be one of inf.
+  local noise = -(-core.rand_like(logits:detach()):log()):log()
+  local soft = core.softmax((logits + noise) / chosen.tau, chosen.dim)
+  if not chosen.hard then return soft end
+  local place = soft:detach():argmax { dim = chosen.dim, keepdim = true }
+  local one = core.zeros_like(soft:detach()):scatter(chosen.dim, place, 1)
+  return one + (soft - soft:detach())
 end
 
 return more

@@ -68,6 +68,45 @@ describe("activations made of ops:", function()
   end)
 end)
 
+describe("gumbel_softmax", function()
+  local logits = f64 { 1, 2, 0.5 }
+
+  it("draws each class with its probability", function()
+    lurn.manual_seed(7)
+    local y = F.gumbel_softmax(logits:expand(20000, 3), { hard = true })
+    local share, want = y:mean(1):totable(), logits:softmax(1):totable()
+    for i = 1, 3 do assert.near(want[i], share[i], 5 * math.sqrt(want[i] * (1 - want[i]) / 20000)) end
+    assert.is_true(y:sum(2):eq(1):all():item())
+    assert.is_true((y:eq(0) | y:eq(1)):all():item())
+  end)
+
+  it("is softer the warmer it is, along any dimension", function()
+    lurn.manual_seed(7)
+    local x = lurn.randn(3, 4)
+    near({ 1, 1, 1, 1 }, F.gumbel_softmax(x:double(), { dim = 1 }):sum(1))
+    assert.near(0.25, F.gumbel_softmax(x, { tau = 1e6 }):max():item(), 1e-3)
+    assert.is_true(F.gumbel_softmax(x, { tau = 1e-3 }):max():item() > 0.99)
+  end)
+
+  it("passes the gradient of the soft sample", function()
+    local function sample(x, hard)
+      lurn.manual_seed(3)
+      return F.gumbel_softmax(x, { tau = 0.7, hard = hard })
+    end
+    local weight, soft, hard = f64 { 1, -2, 3 }, leaf(logits), leaf(logits)
+    assert(lurn.gradcheck(function(t) return (sample(t) * weight):sum() end, { leaf(logits) }))
+    ;(sample(soft) * weight):sum():backward()
+    ;(sample(hard, true) * weight):sum():backward()
+    near(soft.grad:totable(), hard.grad)
+  end)
+
+  it("says what does not fit", function()
+    fails("gumbel_softmax: logits is int64; expected float32 or float64", F.gumbel_softmax, i64 { 1 })
+    fails("gumbel_softmax: tau is 0; expected a positive number", F.gumbel_softmax, logits, { tau = 0 })
+    fails("gumbel_softmax: logits is nil; expected a tensor", F.gumbel_softmax)
+  end)
+end)
+
 -- ---- Losses ----
 
 local function xlogx(t) return t > 0 and t * math.log(t) or 0 end
