@@ -236,6 +236,11 @@ describe("writing x[key] = value", function()
     assert.same({ 1, 1, 2, 3, 4 }, x:totable())
     x[{ { 2, 4, 2 } }] = x[{ { 3, 5, 2 } }]
     assert.same({ 1, 2, 2, 4, 4 }, x:totable())
+    x = lurn.arange(5)
+    x[{ { 1, 5, 2 } }] = x[{ { 1, 3 } }]
+    assert.same({ 1, 2, 2, 4, 3 }, x:totable())
+    x[{ { 1, 4, 3 } }]:add_(x[{ { 2, 4, 2 } }])
+    assert.same({ 3, 2, 2, 8, 3 }, x:totable())
     local y = grid()[{ {}, { 1, 3 } }]
     y[{}] = y:t()
     assert.same({ { 1, 5, 9 }, { 2, 6, 10 }, { 3, 7, 11 } }, y:totable())
