@@ -85,6 +85,7 @@ LURN_API bool lurn_dtype_parse(const char *name, lurn_dtype *out);
 typedef struct lurn_ctx lurn_ctx;
 typedef struct lurn_tensor lurn_tensor;
 typedef struct lurn_record lurn_record;
+typedef struct lurn_hook lurn_hook;
 
 /* ---- Context ----------------------------------------------------------------------------------------------- */
 
@@ -209,7 +210,7 @@ LURN_API LURN_CHECKED lurn_status lurn_tensor_set_requires_grad(lurn_tensor *t, 
 LURN_API bool lurn_tensor_is_leaf(const lurn_tensor *t);
 /* Name of the op that made it, or NULL for a leaf. */
 LURN_API const char *lurn_tensor_maker(const lurn_tensor *t);
-/* The accumulated gradient, borrowed: NULL when there is none.  Setting keeps a tensor of its own over the same elements,
+/* The accumulated gradient, borrowed: NULL when there is none, as always for a result without lurn_retain_grad.  Setting keeps a tensor of its own over the same elements,
  * outside the graph; NULL clears. */
 LURN_API lurn_tensor *lurn_tensor_grad(const lurn_tensor *t);
 LURN_API LURN_CHECKED lurn_status lurn_tensor_set_grad(lurn_tensor *t, lurn_tensor *grad);
@@ -223,10 +224,40 @@ LURN_API bool lurn_grad_enabled(const lurn_ctx *ctx);
  * On failure no .grad has changed. */
 LURN_API LURN_CHECKED lurn_status lurn_backward(lurn_ctx *ctx, lurn_tensor *root, lurn_tensor *grad, bool retain_graph);
 /* Gradients of the sum of outputs (weighted by grad_outputs, NULL or NULL entries mean 1) with respect to inputs, leaves or
- * not, leaving every .grad alone.  out[i] is NULL where outputs do not depend on inputs[i]. */
+ * not, leaving the .grad of every leaf alone.  out[i] is NULL where outputs do not depend on inputs[i]. */
 LURN_API LURN_CHECKED lurn_status lurn_grad(lurn_ctx *ctx, lurn_tensor *const *outputs, int n_outputs,
                                             lurn_tensor *const *grad_outputs, lurn_tensor *const *inputs, int n_inputs,
                                             bool retain_graph, lurn_tensor **out);
+/* The same, but without the hooks of the inputs: for a function whose backward differentiates what it computed anew, and hands on
+ * what comes to the inputs as a part of their gradients. */
+LURN_API LURN_CHECKED lurn_status lurn_partial_grad(lurn_ctx *ctx, lurn_tensor *const *outputs, int n_outputs,
+                                                    lurn_tensor *const *grad_outputs, lurn_tensor *const *inputs,
+                                                    int n_inputs, bool retain_graph, lurn_tensor **out);
+
+/* Has a result keep its gradient: every lurn_backward, and every lurn_grad that passes through it, adds it to .grad, as they do for
+ * leaves, which need no asking.  It is the complete gradient, after all hooks.  It goes with the tensor: an op in place leaves it
+ * the gradient of the new value.  LURN_ESTATE when t requires no gradient. */
+LURN_API LURN_CHECKED lurn_status lurn_retain_grad(lurn_ctx *ctx, lurn_tensor *t);
+LURN_API bool lurn_tensor_retains_grad(const lurn_tensor *t);
+
+/* A function that sees a gradient on its way.  grad must not be written; *out, NULL at first, may be given an own reference to a
+ * tensor of the same dtype and shape that takes its place.  It runs without recording.  It may call ops, and backward through other
+ * graphs, and add and remove hooks; it must not throw or jump.  A failure is that of the backward, which changes no .grad then. */
+typedef lurn_status (*lurn_hook_fn)(lurn_ctx *ctx, void *ud, lurn_tensor *grad, lurn_tensor **out);
+/* Calls fn in every backward and lurn_grad in which a gradient comes to t, once with all of it, after the hooks that were there
+ * before and before the gradient goes further: on to what t was made of, for inputs of lurn_grad into the result, and into .grad.
+ * For leaves that is at the end of the sweep.  The hook belongs to the leaf, or to the value t has now: it is there without t too,
+ * and an op in place leaves it with the former value.  free_ud is called once with ud when it is no longer needed, with the leaf or
+ * the graph, also with the backward that consumes it; after lurn_hook_remove; or when this call fails: LURN_ESTATE when t requires
+ * no gradient, LURN_EVERSION when its memory was changed through another tensor.  *out, unless out is NULL, is a handle of the
+ * caller's. */
+LURN_API LURN_CHECKED lurn_status lurn_add_hook(lurn_ctx *ctx, lurn_tensor *t, lurn_hook_fn fn,
+                                                void (*free_ud)(void *ud), void *ud, lurn_hook **out);
+/* The hook is not called again; from within hooks of the same tensor, free_ud waits for their end.  Does nothing the second time,
+ * or when the hook is gone with its graph. */
+LURN_API void lurn_hook_remove(lurn_hook *hook);
+/* Gives back the handle; the hook stays.  NULL is fine. */
+LURN_API void lurn_hook_release(lurn_hook *hook);
 
 /* A differentiable function of the host.  grad_out[i] is NULL where no gradient arrives, and must not be written; the callback
  * fills grad_in[j] (own references) for the inputs with need[j], NULL meaning zero.  It may call ops, and backward through other

@@ -20,6 +20,7 @@ typedef struct sweep {
   lurn_tensor *const *inputs; /* lurn_grad: gradients go to captured[] instead of the leaves */
   lurn_tensor **captured;
   int n_inputs;
+  bool partial; /* what comes to the inputs is a part of their gradients only: their hooks are not for it */
 } sweep;
 
 /* ---- Growing lists ----------------------------------------------------------------------------------------- */
@@ -222,6 +223,32 @@ static lurn_status check_saved(sweep *s, const lurn__graph_node *node) {
   return LURN_OK;
 }
 
+static bool is_input(const sweep *s, const lurn__graph_node *node, int output) {
+  for (int i = 0; i < s->n_inputs; i++)
+    if (s->inputs[i]->node == &node->base && s->inputs[i]->output == output) return true;
+  return false;
+}
+
+/* The gradients of the node's outputs are complete: hooks see them, and then keepers. */
+static lurn_status tell(sweep *s, lurn__graph_node *node) {
+  for (int i = 0; i < node->n_out && node->base.hooks.first != NULL; i++) {
+    if (node->grad_out[i] == NULL || (s->partial && is_input(s, node, i))) continue;
+    LURN__TRY(lurn__hooks_run(s->ctx, s->who, &node->base.hooks, i, &node->grad_out[i]));
+  }
+  for (lurn__keeper *k = node->base.keepers; k != NULL; k = k->next)
+    if (node->grad_out[k->tensor->output] != NULL) k->kept = lurn_retain(node->grad_out[k->tensor->output]);
+  return LURN_OK;
+}
+
+static lurn_status tell_leaves(sweep *s) {
+  for (int64_t i = 0; i < s->n_leaves; i++) {
+    leaf *l = &s->leaves[i];
+    if (l->grad == NULL || (s->inputs != NULL && (s->partial || !is_captured_leaf(s, l->tensor)))) continue;
+    LURN__TRY(lurn__hooks_run(s->ctx, s->who, &l->tensor->hooks, 0, &l->grad));
+  }
+  return LURN_OK;
+}
+
 static void capture(sweep *s, const lurn__graph_node *node) {
   for (int i = 0; i < s->n_inputs; i++) {
     const lurn_tensor *t = s->inputs[i];
@@ -259,6 +286,7 @@ static lurn_status visit(sweep *s, lurn__graph_node *node) {
   bool reached = false;
   for (int i = 0; i < node->n_out; i++) reached |= node->grad_out[i] != NULL;
   if (!reached || !node->wanted) return LURN_OK;
+  LURN__TRY(tell(s, node));
   capture(s, node);
   LURN__TRY(check_saved(s, node));
   bool ran = false;
@@ -297,13 +325,15 @@ static lurn_status run_sweep(sweep *s) {
   LURN__TRY(collect(s));
   if (s->inputs != NULL) mark_wanted(s);
   for (int64_t i = 0; i < s->n_nodes; i++) LURN__TRY(visit(s, s->nodes[i]));
-  return LURN_OK;
+  return tell_leaves(s);
 }
 
 static void finish(sweep *s) {
   for (int64_t i = 0; i < s->n_nodes; i++) {
     for (int k = 0; k < s->nodes[i]->n_out; k++) lurn__drop(&s->nodes[i]->grad_out[k]);
+    for (lurn__keeper *k = s->nodes[i]->base.keepers; k != NULL; k = k->next) lurn__drop(&k->kept);
     s->nodes[i]->busy = false;
+    if (s->nodes[i]->consumed) lurn__hooks_clear(&s->nodes[i]->base.hooks); /* no gradient comes here again */
     lurn__node_release(s->ctx, &s->nodes[i]->base);
   }
   for (int64_t i = 0; i < s->n_leaves; i++) {
@@ -324,25 +354,41 @@ static lurn_status make_exclusive(lurn_ctx *ctx, lurn_tensor **g) {
   return LURN_OK;
 }
 
-/* First everything that can fail, then the change. */
-static lurn_status commit_leaves(sweep *s) {
-  for (int64_t i = 0; i < s->n_leaves; i++) LURN__TRY(make_exclusive(s->ctx, &s->leaves[i].grad));
-  for (int64_t i = 0; i < s->n_leaves; i++) {
-    leaf *l = &s->leaves[i];
-    if (l->grad == NULL || l->tensor->grad == NULL) continue;
-    if (!lurn_tensor_is_contiguous(l->tensor->grad)) LURN__TRY(make_exclusive(s->ctx, &l->tensor->grad));
-  }
-  for (int64_t i = 0; i < s->n_leaves; i++) {
-    leaf *l = &s->leaves[i];
-    if (l->grad == NULL) continue;
-    if (l->tensor->grad == NULL) {
-      l->tensor->grad = l->grad;
-      l->grad = NULL;
-    } else {
-      LURN__TRY(lurn__add_(s->ctx, l->tensor->grad, l->grad)); /* contiguous, same dtype: allocates nothing */
-    }
-  }
+/* What can fail in adding *g to t.grad; NULL when there is nothing to add. */
+static lurn_status prepare(lurn_ctx *ctx, lurn_tensor *t, lurn_tensor **g) {
+  if (*g == NULL) return LURN_OK;
+  LURN__TRY(make_exclusive(ctx, g));
+  return t->grad == NULL || lurn_tensor_is_contiguous(t->grad) ? LURN_OK : make_exclusive(ctx, &t->grad);
+}
+
+/* t.grad += *g, prepared; allocates nothing. */
+static lurn_status settle(lurn_ctx *ctx, lurn_tensor *t, lurn_tensor **g) {
+  if (*g == NULL) return LURN_OK;
+  if (t->grad != NULL) return lurn__add_(ctx, t->grad, *g);
+  t->grad = *g;
+  *g = NULL;
   return LURN_OK;
+}
+
+typedef lurn_status change(lurn_ctx *ctx, lurn_tensor *t, lurn_tensor **g);
+
+static lurn_status for_kept(sweep *s, change *f) {
+  for (int64_t i = 0; i < s->n_nodes; i++)
+    for (lurn__keeper *k = s->nodes[i]->base.keepers; k != NULL; k = k->next) LURN__TRY(f(s->ctx, k->tensor, &k->kept));
+  return LURN_OK;
+}
+
+static lurn_status for_leaves(sweep *s, change *f) {
+  for (int64_t i = 0; i < s->n_leaves; i++) LURN__TRY(f(s->ctx, s->leaves[i].tensor, &s->leaves[i].grad));
+  return LURN_OK;
+}
+
+/* First everything that can fail, then the change. */
+static lurn_status commit(sweep *s) {
+  LURN__TRY(for_leaves(s, prepare));
+  LURN__TRY(for_kept(s, prepare));
+  LURN__TRY(for_leaves(s, settle));
+  return for_kept(s, settle);
 }
 
 lurn_status lurn_backward(lurn_ctx *ctx, lurn_tensor *root, lurn_tensor *grad, bool retain_graph) {
@@ -355,7 +401,7 @@ lurn_status lurn_backward(lurn_ctx *ctx, lurn_tensor *root, lurn_tensor *grad, b
   bool before = lurn_set_grad_enabled(ctx, false);
   lurn_status status = seed(&s, root, grad);
   if (status == LURN_OK) status = run_sweep(&s);
-  if (status == LURN_OK) status = commit_leaves(&s);
+  if (status == LURN_OK) status = commit(&s);
   finish(&s);
   lurn_set_grad_enabled(ctx, before);
   return status;
@@ -422,8 +468,8 @@ static lurn_status collect_captured(sweep *s) {
   return LURN_OK;
 }
 
-lurn_status lurn_grad(lurn_ctx *ctx, lurn_tensor *const *outputs, int n_outputs, lurn_tensor *const *grad_outputs,
-                      lurn_tensor *const *inputs, int n_inputs, bool retain_graph, lurn_tensor **out) {
+static lurn_status grad(lurn_ctx *ctx, lurn_tensor *const *outputs, int n_outputs, lurn_tensor *const *grad_outputs,
+                        lurn_tensor *const *inputs, int n_inputs, bool retain_graph, bool partial, lurn_tensor **out) {
   LURN__TRY(lurn__check_tensors(ctx, "grad", outputs, n_outputs));
   LURN__TRY(lurn__check_tensors(ctx, "grad", inputs, n_inputs));
   for (int i = 0; i < n_inputs; i++)
@@ -433,6 +479,7 @@ lurn_status lurn_grad(lurn_ctx *ctx, lurn_tensor *const *outputs, int n_outputs,
   sweep s = {.ctx = ctx, .who = "grad", .mark = ++ctx->backward_mark, .retain_graph = retain_graph};
   s.inputs = inputs;
   s.n_inputs = n_inputs;
+  s.partial = partial;
   s.captured = lurn__alloc_zeroed(ctx, bytes);
   if (s.captured == NULL) return LURN_ENOMEM;
   bool before = lurn_set_grad_enabled(ctx, false);
@@ -442,6 +489,7 @@ lurn_status lurn_grad(lurn_ctx *ctx, lurn_tensor *const *outputs, int n_outputs,
     status = seed(&s, outputs[i], grad_outputs != NULL ? grad_outputs[i] : NULL);
   if (status == LURN_OK) status = run_sweep(&s);
   if (status == LURN_OK) status = collect_captured(&s);
+  if (status == LURN_OK) status = commit(&s); /* what results keep */
   for (int i = 0; i < n_inputs; i++) {
     if (status == LURN_OK) out[i] = s.captured[i];
     else lurn_release(s.captured[i]);
@@ -451,4 +499,15 @@ lurn_status lurn_grad(lurn_ctx *ctx, lurn_tensor *const *outputs, int n_outputs,
   finish(&s);
   lurn_set_grad_enabled(ctx, before);
   return status;
+}
+
+lurn_status lurn_grad(lurn_ctx *ctx, lurn_tensor *const *outputs, int n_outputs, lurn_tensor *const *grad_outputs,
+                      lurn_tensor *const *inputs, int n_inputs, bool retain_graph, lurn_tensor **out) {
+  return grad(ctx, outputs, n_outputs, grad_outputs, inputs, n_inputs, retain_graph, false, out);
+}
+
+lurn_status lurn_partial_grad(lurn_ctx *ctx, lurn_tensor *const *outputs, int n_outputs,
+                              lurn_tensor *const *grad_outputs, lurn_tensor *const *inputs, int n_inputs,
+                              bool retain_graph, lurn_tensor **out) {
+  return grad(ctx, outputs, n_outputs, grad_outputs, inputs, n_inputs, retain_graph, true, out);
 }

@@ -18,6 +18,7 @@ void lurn__graph_node_consume(lurn_ctx *ctx, lurn__graph_node *node) {
 static void destroy(lurn_ctx *ctx, lurn__node *base) {
   lurn__graph_node *node = (lurn__graph_node *)base;
   lurn__graph_node_consume(ctx, node);
+  lurn__hooks_clear(&base->hooks);
   for (int i = 0; i < node->n_out; i++) lurn_release(node->grad_out[i]);
   lurn__free(ctx, node, node->bytes);
 }
@@ -72,6 +73,7 @@ void lurn__graph_node_attach(lurn__graph_node *node, int i, lurn_tensor *t) {
   t->output = i;
   t->requires_grad = true;
   t->history = t->storage->version;
+  if (t->keeper != NULL) lurn__keeper_move(t, former);
   if (former != NULL) lurn__node_release(t->ctx, former);
 }
 

@@ -64,6 +64,8 @@ void lurn_release(lurn_tensor *t) {
     lurn_ctx *ctx = t->ctx;
     lurn_tensor *grad = t->grad;
     lurn__node *node = t->node;
+    if (t->keeper != NULL) lurn__keeper_free(t);
+    lurn__hooks_clear(&t->hooks);
     lurn_release(t->base);
     lurn__storage_release(ctx, t->storage);
     lurn__free(ctx, t, sizeof *t);

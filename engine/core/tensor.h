@@ -3,6 +3,7 @@
 #define LURN_CORE_TENSOR_H
 
 #include "core/dtype.h"
+#include "core/hook.h"
 #include "core/shape.h"
 #include "core/storage.h"
 
@@ -13,6 +14,8 @@ struct lurn__node {
   const char *name;                             /* the op */
   void (*destroy)(lurn_ctx *ctx, lurn__node *); /* gives back what the node owns, then its memory */
   lurn__node *next_dead;
+  lurn__hooks hooks;     /* on its outputs */
+  lurn__keeper *keepers; /* of the outputs that keep their gradients */
 };
 
 struct lurn_tensor {
@@ -29,10 +32,12 @@ struct lurn_tensor {
   lurn__node *node;   /* the node that made it, owned; NULL for a leaf */
   uint64_t history;   /* storage version that node's value belongs to */
   lurn_tensor *grad;
-  lurn_tensor *base; /* the tensor this is a differentiable view of, owned, or NULL */
-  bool blind;        /* shares memory with a tensor that it does not know as its base */
-  uint64_t mark;     /* of the backward sweep that last met this leaf, */
-  int64_t slot;      /* and its place there */
+  lurn_tensor *base;    /* the tensor this is a differentiable view of, owned, or NULL */
+  bool blind;           /* shares memory with a tensor that it does not know as its base */
+  uint64_t mark;        /* of the backward sweep that last met this leaf, */
+  int64_t slot;         /* and its place there */
+  lurn__hooks hooks;    /* of a leaf */
+  lurn__keeper *keeper; /* of a result that keeps its gradient, owned, or NULL */
 };
 
 /* A contiguous tensor of undefined contents. */
