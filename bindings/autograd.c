@@ -3,8 +3,7 @@
 
 #include "binding.h"
 
-/* Marks the thread that callbacks run on; returns the former one. */
-static lua_State *enter(bind_state *self, lua_State *L) {
+lua_State *bind_enter(bind_state *self, lua_State *L) {
   lua_State *before = self->running;
   self->running = L;
   return before;
@@ -79,14 +78,17 @@ static int backward(lua_State *L) {
   bool retain = option_flag(L, options, "backward", "retain_graph");
   lurn_tensor *root = bind_check_tensor(L, self, 1, "backward", "self"), *grad = NULL;
   if (options == 3 && !lua_isnoneornil(L, 2)) grad = bind_check_tensor(L, self, 2, "backward", "gradient");
-  lua_State *before = enter(self, L);
+  lua_State *before = bind_enter(self, L);
   lurn_status status = lurn_backward(self->ctx, root, grad, retain);
   self->running = before;
   return status == LURN_OK ? 0 : bind_raise(L, status);
 }
 
-/* grad(outputs, inputs [, {grad_outputs =, retain_graph =}]): one result for each input, nil where there is no dependence. */
-static int grad(lua_State *L) {
+typedef lurn_status differentiate(lurn_ctx *ctx, lurn_tensor *const *outputs, int n_outputs,
+                                  lurn_tensor *const *grad_outputs, lurn_tensor *const *inputs, int n_inputs,
+                                  bool retain_graph, lurn_tensor **out);
+
+static int grad_by(lua_State *L, differentiate *engine) {
   static const char *const names[] = {"grad_outputs", "retain_graph", NULL};
   bind_state *self = bind_self(L);
   lua_settop(L, 3);
@@ -102,9 +104,9 @@ static int grad(lua_State *L) {
   read_tensors(L, self, &inputs);
   read_tensors(L, self, &weights);
   if (weights.n != outputs.n) return bind_error(L, "grad: %d grad_outputs for %d outputs", weights.n, outputs.n);
-  lua_State *before = enter(self, L);
-  lurn_status status = lurn_grad(self->ctx, outputs.items, outputs.n, weighted ? weights.items : NULL, inputs.items,
-                                 inputs.n, retain, out);
+  lua_State *before = bind_enter(self, L);
+  lurn_status status =
+      engine(self->ctx, outputs.items, outputs.n, weighted ? weights.items : NULL, inputs.items, inputs.n, retain, out);
   self->running = before;
   if (status != LURN_OK) return bind_raise(L, status);
   for (int i = 0; i < inputs.n; i++) bind_fill_tensor(L, first + i, out[i]);
@@ -115,6 +117,12 @@ static int grad(lua_State *L) {
   }
   return inputs.n;
 }
+
+/* grad(outputs, inputs [, {grad_outputs =, retain_graph =}]): one result for each input, nil where there is no dependence. */
+static int grad(lua_State *L) { return grad_by(L, lurn_grad); }
+
+/* The same, without the hooks of the inputs. */
+static int partial_grad(lua_State *L) { return grad_by(L, lurn_partial_grad); }
 
 /* core.set_grad_enabled(flag) -> former */
 static int set_grad_enabled(lua_State *L) {
@@ -213,9 +221,8 @@ static int call_backward(lua_State *L) {
   return 0;
 }
 
-/* Runs the C function f(c, and the first n_values values of the running function's frame) protected on the running thread; an
- * error is kept for bind_raise.  The engine is below on the C stack: nothing here may raise, so nothing asks Lua for memory. */
-static lurn_status call_protected(bind_state *self, lua_CFunction f, void *c, int n_values) {
+/* The engine is below on the C stack: nothing here may raise, so nothing asks Lua for memory. */
+lurn_status bind_call_protected(bind_state *self, lua_CFunction f, void *c, int n_values) {
   lua_State *L = self->running != NULL ? self->running : self->main;
   if (!lua_checkstack(L, n_values + 4)) return lurn_fail(self->ctx, LURN_ENOMEM, "the Lua stack cannot grow");
   lua_pushcfunction(L, f);
@@ -237,7 +244,7 @@ static lurn_status custom_backward(lurn_ctx *ctx, void *ud, lurn_tensor *const *
   c->grad_in = grad_in;
   c->need = need;
   c->n_in = n_in;
-  return call_protected(c->self, call_backward, c, 0);
+  return bind_call_protected(c->self, call_backward, c, 0);
 }
 
 /* Frees the tensors of the callback on top of the stack. */
@@ -391,7 +398,7 @@ static lurn_status scalar_function(lurn_ctx *ctx, void *ud, lurn_tensor *const *
   (void)n;
   scalar_call *c = ud;
   c->result = NULL;
-  lurn_status status = call_protected(c->self, call_scalar, c, 2);
+  lurn_status status = bind_call_protected(c->self, call_scalar, c, 2);
   if (status == LURN_OK) *out = c->result;
   return status;
 }
@@ -411,7 +418,7 @@ static int gradcheck(lua_State *L) {
   read_tensors(L, self, &inputs);
   scalar_call c = {.self = self};
   lurn_gradcheck_result result = {.ok = false};
-  lua_State *before = enter(self, L);
+  lua_State *before = bind_enter(self, L);
   lurn_status status = lurn_gradcheck(self->ctx, scalar_function, &c, inputs.items, inputs.n, eps, rtol, atol, &result);
   self->running = before;
   if (status != LURN_OK) return bind_raise(L, status);
@@ -427,6 +434,7 @@ static int gradcheck(lua_State *L) {
 
 void bind_open_autograd(lua_State *L, bind_state *self) {
   static const luaL_Reg functions[] = {{"grad", grad},
+                                       {"partial_grad", partial_grad},
                                        {"set_grad_enabled", set_grad_enabled},
                                        {"grad_enabled", grad_enabled},
                                        {"custom", custom},

@@ -12,17 +12,19 @@
 
 /* One per Lua state: upvalue 1 of every function registered by bind_functions. */
 typedef struct bind_state {
-  const void *identity; /* its own address: it is a userdata too, see bind_object */
-  lurn_ctx *ctx;        /* NULL once the Lua state is being closed */
-  lua_State *main;      /* the main thread, for giving back references */
-  lua_State *running;   /* the thread that is inside lurn_backward, for callbacks */
-  size_t soft_limit;    /* live bytes above which a full collection is made */
-  lua_Integer scopes;   /* open lurn.scope calls */
-  lua_Integer stranded; /* objects kept because they were made in finalizers, see object.c */
-  struct {              /* see collect_young */
-    size_t made, every; /* tensors since the last step of the collector; as many make one due */
-    size_t least;       /* live bytes at the least since then */
-    size_t released;    /* objects of lurn that the collector ever found */
+  const void *identity;        /* its own address: it is a userdata too, see bind_object */
+  lurn_ctx *ctx;               /* NULL once the Lua state is being closed */
+  lua_State *main;             /* the main thread, for giving back references */
+  lua_State *running;          /* the thread that is inside lurn_backward, for callbacks */
+  size_t soft_limit;           /* live bytes above which a full collection is made */
+  lua_Integer scopes;          /* open lurn.scope calls */
+  lua_Integer stranded;        /* objects kept because they were made in finalizers, see object.c */
+  size_t hooks, hooks_allowed; /* hooks that live, and how many make a search for cycles due, see cycles.c */
+  bool searching;              /* such a search goes on */
+  struct {                     /* see collect_young */
+    size_t made, every;        /* tensors since the last step of the collector; as many make one due */
+    size_t least;              /* live bytes at the least since then */
+    size_t released;           /* objects of lurn that the collector ever found */
   } young;
 } bind_state;
 
@@ -67,6 +69,21 @@ int bind_error(lua_State *L, const char *fmt, ...) LURN_PRINTF(2, 3);
 void bind_keep_error(lua_State *L);
 /* "a number", "nil", "a tensor" ...: for messages. */
 const char *bind_typename(lua_State *L, int index);
+
+/* ---- Callbacks ---- */
+
+/* Marks the thread that callbacks run on; returns the former one, to be put back. */
+lua_State *bind_enter(bind_state *self, lua_State *L);
+/* Runs the C function f(c, and the first n_values values of the running function's frame) protected on the running thread; an error is
+ * kept for bind_raise.  For callbacks of the engine: nothing in it raises. */
+lurn_status bind_call_protected(bind_state *self, lua_CFunction f, void *c, int n_values);
+
+/* ---- Hooks ---- */
+
+/* Pushes the table of functions that hooks call, keyed by {function}; the values are the addresses that the engine has. */
+void bind_push_hook_functions(lua_State *L);
+/* A full collection that also finds hooks whose functions lead back to tensors which nothing else leads to. */
+void bind_collect(lua_State *L, bind_state *self);
 
 /* ---- Tensors ---- */
 
@@ -128,6 +145,8 @@ void bind_open_tensor(lua_State *L, bind_state *self);
 void bind_open_create(lua_State *L, bind_state *self);
 void bind_open_ops(lua_State *L, bind_state *self);
 void bind_open_autograd(lua_State *L, bind_state *self);
+void bind_open_hooks(lua_State *L, bind_state *self);
+void bind_open_cycles(lua_State *L);
 void bind_open_context(lua_State *L, bind_state *self);
 void bind_open_record(lua_State *L, bind_state *self);
 void bind_open_io(lua_State *L, bind_state *self);

@@ -72,6 +72,7 @@ static bool push_field(lua_State *L, bind_state *self, lurn_tensor *t, const cha
   else if (strcmp(name, "ndim") == 0) lua_pushinteger(L, lurn_tensor_ndim(t));
   else if (strcmp(name, "is_leaf") == 0) lua_pushboolean(L, lurn_tensor_is_leaf(t));
   else if (strcmp(name, "T") == 0 || strcmp(name, "mT") == 0) push_transpose(L, self, name);
+  else if (strcmp(name, "retains_grad") == 0) lua_pushboolean(L, lurn_tensor_retains_grad(t));
   else if (strcmp(name, "maker") == 0) lua_pushstring(L, lurn_tensor_maker(t));
   else return false;
   return true;

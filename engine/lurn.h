@@ -280,6 +280,22 @@ LURN_API LURN_CHECKED lurn_status lurn_graph_leaves(lurn_ctx *ctx, const char *w
                                                     int n_outputs, lurn_tensor *const *known, int n_known,
                                                     uint64_t since, int64_t room, lurn_tensor **out, int64_t *n);
 
+/* One thing that lurn_graph_trace tells; from and to are addresses, of tensors and of what they are made of, to be compared only. */
+typedef enum lurn_trace_kind {
+  LURN_TRACE_LINK, /* `from` keeps `to` alive */
+  LURN_TRACE_HOOK, /* `from` has a hook whose ud is `to` */
+  LURN_TRACE_HELD  /* `to` is kept alive by something else than the tensors that were given and what they lead to */
+} lurn_trace_kind;
+typedef struct lurn_trace {
+  lurn_trace_kind kind;
+  const void *from, *to;
+} lurn_trace;
+/* For hosts with a collector, which does not see the graph: hooks that lead back to the tensors whose graph they belong to would keep
+ * each other alive.  Tells what n tensors, in each of which the host has one reference, lead to: the first `room` entries in out, and
+ * in *count how many there are.  What is not LURN_TRACE_HELD, or reached from there, lives through these references alone. */
+LURN_API LURN_CHECKED lurn_status lurn_graph_trace(lurn_ctx *ctx, lurn_tensor *const *tensors, int64_t n, int64_t room,
+                                                   lurn_trace *out, int64_t *count);
+
 /* A scalar function for lurn_gradcheck; *out belongs to the caller. */
 typedef lurn_status (*lurn_scalar_fn)(lurn_ctx *ctx, void *ud, lurn_tensor *const *inputs, int n, lurn_tensor **out);
 typedef struct lurn_gradcheck_result {

@@ -45,7 +45,7 @@ end
 local INTERNAL = {
   raise = "errors of the scripts", library = "whose lines errors point to", custom = "under custom_function",
   held = "under save_for_backward", graph_position = "under nn.utils.checkpoint",
-  graph_leaves = "under nn.utils.checkpoint",
+  graph_leaves = "under nn.utils.checkpoint", partial_grad = "under nn.utils.checkpoint",
   call_without_yield = "under no_grad and scope", shield = "under no_grad and scope",
   restore = "under no_grad and scope", scope_open = "under scope",
   scope_close = "under scope", version_of = "under save_for_backward", optim_new = "under lurn.optim",

@@ -23,19 +23,7 @@ typedef struct sweep {
   bool partial; /* what comes to the inputs is a part of their gradients only: their hooks are not for it */
 } sweep;
 
-/* ---- Growing lists ----------------------------------------------------------------------------------------- */
-
-static lurn_status grow(lurn_ctx *ctx, void **list, int64_t count, int64_t *room, size_t size) {
-  if (count < *room) return LURN_OK;
-  int64_t wider = *room == 0 ? 64 : *room * 2;
-  void *copy = lurn__alloc_array(ctx, (size_t)wider, size);
-  if (copy == NULL) return LURN_ENOMEM;
-  if (count > 0) memcpy(copy, *list, (size_t)count * size);
-  if (*list != NULL) lurn__free(ctx, *list, (size_t)*room * size);
-  *list = copy;
-  *room = wider;
-  return LURN_OK;
-}
+/* ---- Meeting ----------------------------------------------------------------------------------------------- */
 
 static lurn_status meet_node(sweep *s, lurn__node *base) {
   lurn__graph_node *node = (lurn__graph_node *)base;
@@ -50,7 +38,7 @@ static lurn_status meet_node(sweep *s, lurn__node *base) {
                       "%s: a backward through %s is running already; detach what a callback "
                       "differentiates anew",
                       s->who, base->name);
-  LURN__TRY(grow(s->ctx, (void **)&s->nodes, s->n_nodes, &s->node_room, sizeof(lurn__graph_node *)));
+  LURN__TRY(lurn__grow_list(s->ctx, (void **)&s->nodes, s->n_nodes, &s->node_room, sizeof(lurn__graph_node *)));
   node->mark = s->mark;
   node->busy = true;
   node->wanted = s->inputs == NULL;
@@ -61,7 +49,7 @@ static lurn_status meet_node(sweep *s, lurn__node *base) {
 
 static lurn_status meet_leaf(sweep *s, lurn_tensor *t) {
   if (t->mark == s->mark) return LURN_OK;
-  LURN__TRY(grow(s->ctx, (void **)&s->leaves, s->n_leaves, &s->leaf_room, sizeof(leaf)));
+  LURN__TRY(lurn__grow_list(s->ctx, (void **)&s->leaves, s->n_leaves, &s->leaf_room, sizeof(leaf)));
   t->mark = s->mark;
   t->slot = s->n_leaves;
   s->leaves[s->n_leaves++] = (leaf){.tensor = lurn_retain(t)};

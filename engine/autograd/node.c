@@ -82,6 +82,18 @@ bool lurn__graph_exclusive(const lurn_tensor *t) {
          t->storage->bytes == (size_t)lurn__numel(t) * lurn__tensor_width(t) && !t->requires_grad && t->grad == NULL;
 }
 
+lurn_status lurn__grow_list(lurn_ctx *ctx, void **list, int64_t count, int64_t *room, size_t size) {
+  if (count < *room) return LURN_OK;
+  int64_t wider = *room == 0 ? 64 : *room * 2;
+  void *copy = lurn__alloc_array(ctx, (size_t)wider, size);
+  if (copy == NULL) return LURN_ENOMEM;
+  if (count > 0) memcpy(copy, *list, (size_t)count * size);
+  if (*list != NULL) lurn__free(ctx, *list, (size_t)*room * size);
+  *list = copy;
+  *room = wider;
+  return LURN_OK;
+}
+
 lurn_status lurn__check_tensors(lurn_ctx *ctx, const char *who, lurn_tensor *const *tensors, int64_t n) {
   if (n < 0) return lurn__fail(ctx, LURN_EVALUE, "%s: %lld tensors", who, (long long)n);
   for (int64_t i = 0; i < n; i++) {

@@ -33,7 +33,8 @@ struct lurn__graph_node {
   bool consumed;  /* an earlier backward freed what was saved */
   bool wanted;    /* in the current sweep: gradients are to flow through here */
   bool busy;      /* a sweep holds gradients here */
-  uint64_t mark;  /* number of the sweep that last met it */
+  uint64_t mark;  /* number of the sweep that last met it, */
+  int64_t slot;   /* and its place in a trace */
   lurn__edge *edges;
   lurn__meta *in_meta;
   bool *need;
@@ -53,6 +54,9 @@ void lurn__graph_node_consume(lurn_ctx *ctx, lurn__graph_node *node);
 
 /* True when nobody but the holder can see the tensor's memory, which is no larger than it needs, and nothing hangs on it. */
 bool lurn__graph_exclusive(const lurn_tensor *t);
+
+/* Room for one more item of `size` bytes in a list of *room, from the context. */
+lurn_status lurn__grow_list(lurn_ctx *ctx, void **list, int64_t count, int64_t *room, size_t size);
 
 /* LURN_EVALUE when one of n tensors is missing, LURN_ESTATE when it belongs to another context. */
 lurn_status lurn__check_tensors(lurn_ctx *ctx, const char *who, lurn_tensor *const *tensors, int64_t n);

@@ -121,7 +121,7 @@ local function differentiate(self, grads)
   local targets, places = targets_of(self, leaves)
   local found = {}
   if #chosen == 0 or #targets == 0 then return found end
-  local list = table.pack(core.grad(chosen, targets, { grad_outputs = weights }))
+  local list = table.pack(core.partial_grad(chosen, targets, { grad_outputs = weights }))
   for i, place in ipairs(places) do found[place] = list[i] end
   return found
 end
