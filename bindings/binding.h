@@ -146,7 +146,7 @@ void bind_open_create(lua_State *L, bind_state *self);
 void bind_open_ops(lua_State *L, bind_state *self);
 void bind_open_autograd(lua_State *L, bind_state *self);
 void bind_open_hooks(lua_State *L, bind_state *self);
-void bind_open_cycles(lua_State *L);
+void bind_open_cycles(lua_State *L, bind_state *self);
 void bind_open_context(lua_State *L, bind_state *self);
 void bind_open_record(lua_State *L, bind_state *self);
 void bind_open_io(lua_State *L, bind_state *self);

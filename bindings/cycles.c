@@ -191,10 +191,16 @@ static bool is_due(lua_State *L, const bind_state *self) {
   return lua_gc(L, LUA_GCCOUNT) >= 0 && lua_checkstack(L, 16); /* not in a finalizer */
 }
 
-void bind_collect(lua_State *L, bind_state *self) {
+/* The next search is due when hooks have doubled. */
+static void allow(bind_state *self) {
   enum { FEW = 64 };
+  self->hooks_allowed = 2 * self->hooks > FEW ? 2 * self->hooks : FEW;
+}
+
+void bind_collect(lua_State *L, bind_state *self) {
   if (!is_due(L, self)) {
     lua_gc(L, LUA_GCCOLLECT);
+    allow(self);
     return;
   }
   int top = lua_gettop(L), runs = lua_gc(L, LUA_GCISRUNNING);
@@ -207,10 +213,11 @@ void bind_collect(lua_State *L, bind_state *self) {
   lua_gc(L, LUA_GCCOLLECT);
   if (made) set_weak(L, self, false);
   lua_settop(L, top);
-  self->hooks_allowed = 2 * self->hooks > FEW ? 2 * self->hooks : FEW;
+  allow(self);
 }
 
-void bind_open_cycles(lua_State *L) {
+void bind_open_cycles(lua_State *L, bind_state *self) {
+  allow(self);
   lua_createtable(L, 0, 1);
   lua_pushliteral(L, "k");
   lua_setfield(L, -2, "__mode");

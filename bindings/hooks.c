@@ -184,6 +184,13 @@ static int register_hook(lua_State *L) {
   return status == LURN_OK ? 1 : bind_raise(L, status);
 }
 
+/* collect(): a full collection that finds cycles of hooks too.  The first rids them of what nobody holds any more but was not collected
+ * yet, the second finds them, the third comes after their finalizers. */
+static int collect(lua_State *L) {
+  for (int i = 0; i < 3; i++) bind_collect(L, bind_self(L));
+  return 0;
+}
+
 static int retain_grad(lua_State *L) {
   bind_state *self = bind_self(L);
   lurn_status status = lurn_retain_grad(self->ctx, bind_check_tensor(L, self, 1, "retain_grad", "self"));
@@ -198,6 +205,7 @@ void bind_open_hooks(lua_State *L, bind_state *self) {
   static const luaL_Reg meta[] = {{"__close", handle_remove}, {NULL, NULL}};
   static const luaL_Reg handle_methods[] = {{"remove", handle_remove}, {NULL, NULL}};
   static const luaL_Reg methods[] = {{"register_hook", register_hook}, {"retain_grad", retain_grad}, {NULL, NULL}};
+  static const luaL_Reg functions[] = {{"collect", collect}, {NULL, NULL}};
   const void *const tables[] = {&FUNCTIONS_KEY, &HOLDERS_KEY, &HOOKS_KEY};
   for (int i = 0; i < 3; i++) {
     lua_newtable(L);
@@ -209,6 +217,7 @@ void bind_open_hooks(lua_State *L, bind_state *self) {
   lua_setfield(L, -2, "__mode");
   lua_setmetatable(L, -2);
   lua_pop(L, 1);
+  bind_functions(L, self, functions);
   bind_metatable(L, self, &HANDLE, meta);
   lua_newtable(L);
   bind_functions(L, self, handle_methods);

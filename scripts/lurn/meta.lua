@@ -224,6 +224,33 @@ function core.einsum(equation, ...) end
 ---@param options {retain_graph: boolean?}?
 function methods:backward(gradient, options) end
 
+--- Has a result keep its gradient in .grad, as leaves do: every backward, and every lurn.grad that passes through it,
+--- adds the complete gradient, after all hooks.  An op in place leaves it the gradient of the new value.  For leaves
+--- there is nothing to do.
+---@return lurn.Tensor self
+function methods:retain_grad() end
+
+---@class lurn.Hook what register_hook gives; a <close> variable of it removes the hook where it ends
+local Hook = {} -- luacheck: ignore Hook
+
+--- The hook is not called again.
+function Hook:remove() end
+
+--- Calls fn(gradient) in every backward, and every lurn.grad, in which a gradient comes to the tensor: once, with all of
+--- it.  A tensor that fn returns takes its place on the way on, into .grad and into the results of lurn.grad; the given
+--- one must not be changed in place.  Hooks of a tensor run in the order in which they were registered, without
+--- recording; those of leaves at the end.  A hook belongs to a leaf, or to the value that the tensor has now: it runs
+--- also when the tensor itself is gone, and an op in place leaves it with the former value.  An error in fn is that of
+--- the backward, which then changes no .grad; fn cannot yield.
+---
+--- fn and what it leads to live with the leaf or the graph: until a backward consumes that, or it is dropped.  Where fn
+--- leads back to tensors of this graph, that is a cycle that collectgarbage alone does not find; lurn looks for these
+--- whenever twice as many hooks live as were left the last time (and at least 64), or twice the memory, and in
+--- lurn.collect.  remove and free end them at once.
+---@param fn fun(gradient: lurn.Tensor): lurn.Tensor?
+---@return lurn.Hook
+function methods:register_hook(fn) end
+
 --- The same elements outside the graph; shares memory.
 ---@return lurn.Tensor
 function methods:detach() end
@@ -233,12 +260,17 @@ function methods:detach() end
 ---@return lurn.Tensor self
 function methods:requires_grad_(value) end
 
---- Gradients of outputs with respect to inputs, one result each (nil where there is no dependence); no .grad changes.
+--- Gradients of outputs with respect to inputs, one result each (nil where there is no dependence).  No .grad of a leaf
+--- changes.  Hooks of inputs and of what lies between have run.
 ---@param outputs lurn.Tensor|lurn.Tensor[]
 ---@param inputs lurn.Tensor|lurn.Tensor[]
 ---@param options {grad_outputs: lurn.Tensor[]?, retain_graph: boolean?}?
 ---@return lurn.Tensor? ...
 function core.grad(outputs, inputs, options) end
+
+--- A full collection, collectgarbage(), that also finds hooks whose functions lead back to the tensors that they are
+--- hooks of, where nothing else does; see register_hook.
+function core.collect() end
 
 --- Compares backward with central differences for float64 leaves that require gradients.
 ---@param fn fun(...: lurn.Tensor): lurn.Tensor gives one number

@@ -23,6 +23,7 @@ local core = require "lurn.core"
 ---@field T lurn.Tensor the transpose of a matrix; a view
 ---@field mT lurn.Tensor the last two dimensions exchanged; a view
 ---@field maker string? name of the op that made it
+---@field retains_grad boolean whether it is a result that keeps its gradient, see retain_grad
 local methods = core.methods
 
 -- What a value is, in the words of the C half's messages.

@@ -66,6 +66,50 @@ callbacks["backward in lurn.grad"] = function(happen)
   return lurn.grad(y:sum(), x)
 end
 
+callbacks["hook of a leaf"] = function(happen)
+  local x = leaf()
+  local y = x * 2
+  x:register_hook(function(g)
+    happen(g)
+    return g * 2
+  end)
+  y:sum():backward()
+  return x.grad
+end
+
+callbacks["hook of a result"] = function(happen)
+  local x = leaf()
+  local y = (x * 2):retain_grad()
+  local handle
+  handle = y:register_hook(function(g)
+    handle:remove()
+    happen(y)
+    return g * 2
+  end)
+  y:sum():backward()
+  return y.grad
+end
+
+callbacks["hook in lurn.grad"] = function(happen)
+  local x = leaf()
+  local y = x * 2
+  local handle <close> = y:register_hook(function(g) -- luacheck: ignore handle
+    happen(g)
+    return g
+  end)
+  return lurn.grad(y:sum(), x)
+end
+
+-- Never run: the cycle of the hook and its tensor is dropped.
+callbacks["hook that leads back"] = function(happen)
+  local x = leaf()
+  local y = x * 2
+  local z = happen(y * 2)
+  y:register_hook(function() return y and z end)
+  x:register_hook(function() return x end)
+  return z
+end
+
 function callbacks.gradcheck(happen)
   local x = lurn.ones(2, { dtype = "float64", requires_grad = true })
   return lurn.gradcheck(function(a)

@@ -11,7 +11,7 @@ local WARM, ALL = 10000, 100000
 
 local function resident()
   for _ = 1, 3 do
-    collectgarbage()
+    lurn.collect()
     lurn.ones(1):free() -- what finalizers made is kept until something is made outside of them
   end
   lurn.memory_trim()
