@@ -382,3 +382,63 @@ TEST(many_hooks) {
   drop_all();
   end();
 }
+
+/* ---- What keeps what alive --------------------------------------------------------------------------------- */
+
+static bool told(const lurn_trace *list, int64_t n, lurn_trace_kind kind, const void *from, const void *to) {
+  for (int64_t i = 0; i < n; i++)
+    if (list[i].kind == kind && list[i].from == from && list[i].to == to) return true;
+  return false;
+}
+
+/* How many of a kind there are. */
+static int count_told(const lurn_trace *list, int64_t n, lurn_trace_kind kind) {
+  int found = 0;
+  for (int64_t i = 0; i < n; i++) found += list[i].kind == kind;
+  return found;
+}
+
+/* x -> y -> z, with a hook on x and one on y. */
+TEST(traces_of_the_graph) {
+  enum { ROOM = 16 };
+  begin();
+  spy on_x = {0}, on_y = {0};
+  lurn_trace list[ROOM];
+  int64_t n = 0;
+  lurn_tensor *x = vector(1, 1, true), *y = mul(x, x), *z = mul(y, y);
+  watch(x, &on_x);
+  watch(y, &on_y);
+  lurn_tensor *all[] = {x, y, z, z};
+  /* All that there is. */
+  CHECK_EQ(lurn_graph_trace(ctx, all, 3, ROOM, list, &n), LURN_OK);
+  CHECK_EQ(n, 8);
+  CHECK(told(list, n, LURN_TRACE_HOOK, x, &on_x) && told(list, n, LURN_TRACE_HOOK, y->node, &on_y));
+  CHECK(told(list, n, LURN_TRACE_LINK, z, z->node) && told(list, n, LURN_TRACE_LINK, z->node, y->node));
+  CHECK(told(list, n, LURN_TRACE_LINK, y, y->node) && told(list, n, LURN_TRACE_LINK, y->node, x));
+  CHECK_EQ(count_told(list, n, LURN_TRACE_HELD), 0);
+  /* The list holds x and y as well. */
+  CHECK_EQ(lurn_graph_trace(ctx, &z, 1, ROOM, list, &n), LURN_OK);
+  CHECK(told(list, n, LURN_TRACE_HELD, NULL, x) && told(list, n, LURN_TRACE_HELD, NULL, y->node));
+  CHECK_EQ(count_told(list, n, LURN_TRACE_HELD), 2);
+  /* Two references where there is one, and room for none. */
+  lurn_retain(z);
+  CHECK_EQ(lurn_graph_trace(ctx, all, 4, 0, NULL, &n), LURN_OK);
+  CHECK_EQ(n, 8);
+  CHECK_EQ(lurn_graph_trace(ctx, all, 3, ROOM, list, &n), LURN_OK);
+  CHECK(told(list, n, LURN_TRACE_HELD, NULL, z));
+  lurn_release(z);
+  /* A view keeps its base. */
+  lurn_tensor *base = times(x, 2), *part = narrow(base, 0, 1);
+  CHECK_EQ(lurn_graph_trace(ctx, &part, 1, ROOM, list, &n), LURN_OK);
+  CHECK(told(list, n, LURN_TRACE_LINK, part, base) && told(list, n, LURN_TRACE_HELD, NULL, base));
+  lurn_tensor *missing = NULL;
+  CHECK_EQ(lurn_graph_trace(ctx, &missing, 1, 0, NULL, &n), LURN_EVALUE);
+  lurn_memory_trim(ctx);
+  memory.fail_at = memory.calls + 1;
+  CHECK_EQ(lurn_graph_trace(ctx, all, 3, ROOM, list, &n), LURN_ENOMEM);
+  memory.fail_at = 0;
+  lurn_hook_release(on_x.handle);
+  lurn_hook_release(on_y.handle);
+  drop_all();
+  end();
+}

@@ -111,7 +111,8 @@ def gradients(loss, leaves):
 
 LAYER = dict(num_layers=1, bidirectional=False, bias=True, batch_first=False)
 
-# name, then what differs from LAYER; "state" False leaves h0 and c0 out; "lengths" goes through a packed sequence.
+# name, then what differs from LAYER; "state" False leaves h0 and c0 out; "lengths" goes through a packed sequence;
+# N = 0 is one sequence by itself, without the dimension of sequences.
 LAYER_CASES = [
     ("basic", dict(input=3, hidden=4, T=5, N=2)),
     ("no_bias", dict(input=5, hidden=3, T=4, N=3, bias=False)),
@@ -131,6 +132,10 @@ LAYER_CASES = [
     ("hidden129", dict(input=2, hidden=129, T=3, N=2)),
     ("batch33", dict(input=3, hidden=4, T=3, N=33)),
     ("time1_batch1_layers2_bidirectional", dict(input=3, hidden=4, T=1, N=1, num_layers=2, bidirectional=True)),
+    ("alone", dict(input=3, hidden=4, T=5, N=0)),
+    ("alone_layers2_bidirectional_batch_first",
+     dict(input=3, hidden=4, T=5, N=0, num_layers=2, bidirectional=True, batch_first=True)),
+    ("alone_no_state", dict(input=2, hidden=3, T=4, N=0, state=False)),
 ]
 
 RELU_CASES = [
@@ -140,6 +145,7 @@ RELU_CASES = [
 
 PROJECTION_CASES = [
     ("proj", dict(input=3, hidden=5, T=4, N=2, proj_size=2)),
+    ("proj_alone", dict(input=3, hidden=5, T=4, N=0, proj_size=2)),
     ("proj_lengths_layers2_bidirectional",
      dict(input=3, hidden=4, T=5, N=3, num_layers=2, bidirectional=True, proj_size=3, lengths=[2, 5, 3])),
 ]
@@ -157,14 +163,15 @@ def layer_inputs(options):
     directions = 2 if options["bidirectional"] else 1
     rows, output = options["num_layers"] * directions, options.get("proj_size", hidden)
     steps = (N, T) if options["batch_first"] else (T, N)
+    steps, batch = ((T,), ()) if N == 0 else (steps, (N,))
     inputs = {name: value.detach() for name, value in make_layer(options).named_parameters()}
     inputs["x"] = torch.randn(*steps, options["input"])
     inputs["gy"] = torch.randn(*steps, output * directions)
     states = {"h": output, "c": hidden} if options["type"] == "LSTM" else {"h": output}
     for state, size in states.items():
         if options["state"]:
-            inputs[state + "0"] = torch.randn(rows, N, size)
-        inputs["g%s_n" % state] = torch.randn(rows, N, size)
+            inputs[state + "0"] = torch.randn(rows, *batch, size)
+        inputs["g%s_n" % state] = torch.randn(rows, *batch, size)
     if options["lengths"]:
         inputs["lengths"] = torch.tensor(options["lengths"])
     return inputs
@@ -192,12 +199,12 @@ def run_layer(options, inputs):
 
 
 def cell_inputs(options):
-    N, hidden = options["N"], options["hidden"]
+    batch, hidden = (options["N"],) if options["N"] else (), options["hidden"]
     cell = getattr(nn, options["type"])(options["input"], hidden)
     inputs = {name: value.detach() for name, value in cell.named_parameters()}
-    inputs["x"] = torch.randn(N, options["input"])
+    inputs["x"] = torch.randn(*batch, options["input"])
     for state in ("h", "c") if options["type"] == "LSTMCell" else ("h",):
-        inputs[state + "0"], inputs["g%s_n" % state] = torch.randn(N, hidden), torch.randn(N, hidden)
+        inputs[state + "0"], inputs["g%s_n" % state] = torch.randn(*batch, hidden), torch.randn(*batch, hidden)
     return inputs
 
 
@@ -223,9 +230,10 @@ def record_recurrent(kind, extra_cases):
         inputs = layer_inputs(options)
         described = dict(options, lengths=bool(options["lengths"]))
         recording.case(name, described, inputs, functools.partial(run_layer, options))
-    options = dict(type=kind + "Cell", input=3, hidden=5, N=4)
-    seed(kind, "cell")
-    recording.case("cell", options, cell_inputs(options), functools.partial(run_cell, options))
+    for name, N in (("cell", 4), ("cell_alone", 0)):
+        options = dict(type=kind + "Cell", input=3, hidden=5, N=N)
+        seed(kind, name)
+        recording.case(name, options, cell_inputs(options), functools.partial(run_cell, options))
     return recording
 
 
@@ -716,6 +724,8 @@ MULTIHEAD_CASES = [
     ("mha_padding", dict(padding=True)), ("mha_causal", dict(self_attention=True, causal=True)),
     ("mha_float_mask", dict(float_mask=True, average=False)), ("mha_sizes", dict(kdim=5, vdim=3)),
     ("mha_batch_first", dict(batch_first=True, padding=True)),
+    ("mha_alone", dict(alone=True)), ("mha_alone_self", dict(alone=True, self_attention=True, batch_first=True)),
+    ("mha_alone_float_mask", dict(alone=True, float_mask=True, average=False)),
 ]
 
 
@@ -752,8 +762,10 @@ def record_multihead(recording):
                 inputs[key] = 0.3 * torch.randn(inputs[key].shape)
         first = options.get("batch_first", False)
 
+        alone = options.get("alone", False)
+
         def padded(steps, features):
-            return torch.randn(*((N, steps) if first else (steps, N)), features)
+            return torch.randn(*((steps,) if alone else (N, steps) if first else (steps, N)), features)
 
         inputs["query"] = padded(L, E)
         keys = L if options.get("self_attention") else S
@@ -762,9 +774,10 @@ def record_multihead(recording):
         if options.get("padding"):
             inputs["padding"] = torch.tensor([[0, 0, 0, 0, 0], [0, 0, 0, 1, 1], [1, 0, 0, 0, 1]])
         if options.get("float_mask"):
-            inputs["attn_mask"] = torch.randn(N * heads, L, S)
+            inputs["attn_mask"] = torch.randn(heads if alone else N * heads, L, S)
         inputs["gy"] = padded(L, E)
-        inputs["gweights"] = torch.randn(*((N, L, keys) if options.get("average", True) else (N, heads, L, keys)))
+        weights = (L, keys) if options.get("average", True) else (heads, L, keys)
+        inputs["gweights"] = torch.randn(*(weights if alone else (N,) + weights))
         recording.case(name, options, inputs, functools.partial(run_multihead, options))
 
 

@@ -85,7 +85,7 @@ function attend.check_tensor(who, name, t, ndim, features, layout)
   check.tensor(who, name, t)
   if t.ndim == ndim and (not features or t.shape[ndim] == features) then return end
   core.raise(("%s: %s has shape %s; expected %s"):format(who, name, check.shape_text(t.shape),
-    layout:format(features or "features")))
+    (layout:gsub("%%s", features or "features"))))
 end
 
 return attend

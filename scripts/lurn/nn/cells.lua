@@ -90,7 +90,8 @@ local function check_input(self, own, who, x)
   check.tensor(who, "input", x)
   local shape = x.shape
   if #shape ~= 2 then
-    core.raise(("%s: input has shape %s; expected (N, %d)"):format(who, check.shape_text(shape), self.input_size))
+    core.raise(("%s: input has shape %s; expected (N, %d), or (%d) of one sequence"):format(who,
+      check.shape_text(shape), self.input_size, self.input_size))
   end
   check.features(who, shape, self.input_size)
   check.dtype(who, x, self.weight_ih)
@@ -119,6 +120,16 @@ local function call(self, x, state)
   return State.new(noise.zone_out(self, h, c, new_h, new_c))
 end
 
+-- Any call for one sequence by itself, (D), and states (H): a batch of one.
+local function call_alone(self, x, state)
+  local class, H = getmetatable(self), self.hidden_size
+  local who, wanted = class.__name, { H }
+  check.features(who, x.shape, self.input_size)
+  check.dtype(who, x, self.weight_ih)
+  local h, c = State.parts(who, state, wanted, class.has_cell and wanted)
+  return call(self, core.unsqueeze(x, 1), h and State._of_batch(h, c)):_alone()
+end
+
 ---What calls may try first, as the fields are now: `core.prepare_cell` of the cell's op. Only kinds that are one fused
 ---op have it.
 ---@type (fun(self: lurn.nn.Cell, own: table): fun(x: any, state: any): lurn.nn.State?)?
@@ -129,8 +140,9 @@ local function prepare(self)
   return own.zoneout == 0 and class._prepare and class._prepare(self, own) or false
 end
 
----@param x lurn.Tensor (N, input_size)
----@param state? lurn.nn.State|table also {h = ..., c = ...}, each (N, hidden_size); nil means zero
+---@param x lurn.Tensor (N, input_size); or (input_size), of one sequence by itself
+---@param state? lurn.nn.State|table also {h = ..., c = ...}, each (N, hidden_size), or (hidden_size) by itself; nil means
+---zero
 ---@return lurn.nn.State
 function Cell:forward(x, state)
   local own = self[SLOTS]
@@ -139,7 +151,7 @@ function Cell:forward(x, state)
     local after = prepared(x, state)
     if after ~= nil then return after end
   end
-  local after = call(self, x, state)
+  local after = (core.is_tensor(x) and x.ndim == 1 and call_alone or call)(self, x, state)
   if prepared == nil then own.prepared = prepare(self) end
   return after
 end

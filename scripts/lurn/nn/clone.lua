@@ -1,6 +1,7 @@
 -- Copies of modules.
 
 local core = require "lurn.core"
+local hooks = require "lurn.nn.hooks"
 local parameter = require "lurn.nn.parameter"
 local slots = require "lurn.nn.slots"
 
@@ -27,6 +28,7 @@ local function copy_module(module, seen)
     for key, value in pairs(from[part]) do to[part][key] = value end
   end
   for name, value in pairs(from.values) do to.values[name] = copy_value(value, seen) end
+  hooks.copy(module, new)
   return new
 end
 

@@ -4,6 +4,7 @@ local core = require "lurn.core"
 local check = require "lurn.nn.check"
 local class = require "lurn.nn.class"
 local clone = require "lurn.nn.clone"
+local hooks = require "lurn.nn.hooks"
 local methods = require "lurn.methods"
 local options = require "lurn.nn.options"
 local parameter = require "lurn.nn.parameter"
@@ -40,6 +41,7 @@ function Module:__call(...)
   local own = self[SLOTS]
   local forward, _ <close> = own.values.forward, nil
   if forward == nil then forward = getmetatable(self).forward end
+  if own.hooks then return hooks.call(plain[forward] or forward, self, ...) end
   return (plain[forward] or forward)(self, ...)
 end
 
@@ -101,6 +103,22 @@ function Module:add_module(name, module)
   slots.check_free(self, "module", name)
   slots.register(self, "module", name, module)
 end
+
+-- ---- Hooks ----
+
+---Calls `fn(module, args)` before every `module(...)`; args is `table.pack(...)`. What fn returns, unless that is nil,
+---takes the place of all arguments. Hooks run in the order in which they were registered; `module:forward(...)` passes
+---them by. They are no part of the state, and clones have them too.
+---@param fn fun(module: lurn.nn.Module, args: table): any ...
+---@return lurn.nn.Hook # `handle:remove()` ends it
+function Module:register_forward_pre_hook(fn) return hooks.add("register_forward_pre_hook", self, "before", fn) end
+
+---Calls `fn(module, args, results)` after every `module(...)`; args and results are as table.pack gives them. What fn
+---returns, unless that is nil, takes the place of all results: `layer:register_forward_hook(function(_, _, r) return
+---r[1] * 2, r[2] end)`. Otherwise as `register_forward_pre_hook`.
+---@param fn fun(module: lurn.nn.Module, args: table, results: table): any ...
+---@return lurn.nn.Hook
+function Module:register_forward_hook(fn) return hooks.add("register_forward_hook", self, "after", fn) end
 
 -- ---- Looking through the tree ----
 
@@ -241,7 +259,7 @@ function Module:float() return self:to "float32" end
 function Module:double() return self:to "float64" end
 
 ---A module of its own with the same fields: parameters, buffers, modules, other tensors and plain tables are copied,
----without gradients; anything else is the same in both. What has several names in the module has them in the copy. For
+---without gradients; anything else, and every hook, is the same in both. What has several names in the module has them in the copy. For
 ---the best model so far, or a running average of the weights: copy.deepcopy of PyTorch's users.
 ---@return self
 function Module:clone() return clone(self) end

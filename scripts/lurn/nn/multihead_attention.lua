@@ -122,7 +122,7 @@ end
 
 local function check_inputs(self, who, query, key, value)
   local layout = self.batch_first and "(N, T, %s)" or "(T, N, %s)"
-  attend.check_tensor(who, "query", query, 3, self.embed_dim, layout)
+  attend.check_tensor(who, "query", query, 3, self.embed_dim, layout .. ", or (T, %s) of one sequence")
   attend.check_tensor(who, "key", key, 3, self.kdim, layout)
   attend.check_tensor(who, "value", value, 3, self.vdim, layout)
   local batch = self.batch_first and 1 or 2
@@ -180,6 +180,31 @@ end
 
 -- ---- Calling ----
 
+-- One sequence by itself: a batch of one.
+local function alone(self, who, query, key, value, given)
+  local layout = "(T, %s) as the query is one sequence"
+  attend.check_tensor(who, "query", query, 2, self.embed_dim, layout)
+  attend.check_tensor(who, "key", key, 2, self.kdim, layout)
+  attend.check_tensor(who, "value", value, 2, self.vdim, layout)
+  local chosen, dim = options.read(who, given, call_schema), self.batch_first and 1 or 2
+  if chosen.lengths ~= nil then
+    core.raise(("%s: lengths are those of a batch; the query is one sequence, of shape %s"):format(who,
+      check.shape_text(query.shape)))
+  end
+  local padding = chosen.key_padding_mask
+  if padding ~= nil then
+    attend.check_mask(who, "key_padding_mask", padding, { key.shape[1] })
+    chosen.key_padding_mask = core.unsqueeze(padding, 1)
+  end
+  local wide = core.unsqueeze(query, dim)
+  local wide_key = key == query and wide or core.unsqueeze(key, dim)
+  local y, weights = self:forward(wide, wide_key, value == key and wide_key or core.unsqueeze(value, dim), chosen)
+  return core.select(y, dim, 1), weights and core.select(weights, 1, 1)
+end
+
+---One sequence may come by itself: query (L, embed_dim), key (S, kdim) and value (S, vdim), key_padding_mask (S),
+---attn_mask (L, S) or (num_heads, L, S), no lengths; then y is (L, embed_dim) and weights are (L, S) or (num_heads, L,
+---S).
 ---@param query lurn.Tensor (L, N, embed_dim)
 ---@param key? lurn.Tensor (S, N, kdim); nil: the query
 ---@param value? lurn.Tensor (S, N, vdim); nil: the key
@@ -190,6 +215,7 @@ function MultiheadAttention:forward(query, key, value, given)
   local who = getmetatable(self).__name
   key = key == nil and query or key
   value = value == nil and key or value
+  if core.is_tensor(query) and query.ndim == 2 then return alone(self, who, query, key, value, given) end
   local chosen = options.read(who, given, call_schema)
   check_inputs(self, who, query, key, value)
   if self.batch_first then

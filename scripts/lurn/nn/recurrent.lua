@@ -181,8 +181,8 @@ local function check_input(self, own, who, x)
   check.tensor(who, "input", x)
   local shape = x.shape
   if #shape ~= 3 then
-    core.raise(("%s: input has shape %s; expected (%s, %d)"):format(who, check.shape_text(shape),
-      self.batch_first and "N, T" or "T, N", self.input_size))
+    core.raise(("%s: input has shape %s; expected (%s, %d), or (T, %d) of one sequence"):format(who,
+      check.shape_text(shape), self.batch_first and "N, T" or "T, N", self.input_size, self.input_size))
   end
   check.features(who, shape, self.input_size)
   check.dtype(who, x, self.weight_ih_l0)
@@ -310,6 +310,22 @@ local function call(self, x, state, given)
   return x, State.new(h, c)
 end
 
+-- Any call with one sequence by itself, (T, D), and states (rows, H): a batch of one.
+local function call_alone(self, x, state, given)
+  local class, own = getmetatable(self), slots.values(self)
+  local who, dim = class.__name, own.batch_first and 1 or 2
+  check.features(who, x.shape, self.input_size)
+  check.dtype(who, x, self.weight_ih_l0)
+  if read_options(who, given) then
+    core.raise(("%s: lengths are those of a batch; the input is one sequence, of shape %s"):format(who,
+      check.shape_text(x.shape)))
+  end
+  local rows = own.num_layers * own._directions
+  local h, c = State.parts(who, state, { rows, own._columns }, class.has_cell and { rows, own.hidden_size })
+  local y, after = call(self, core.unsqueeze(x, dim), h and State._of_batch(h, c), given)
+  return core.select(y, dim, 1), after:_alone()
+end
+
 -- What calls without options may try first, as the fields are now; false where there is nothing of the kind.
 local function prepare(self)
   local class, own = getmetatable(self), slots.values(self)
@@ -332,6 +348,10 @@ end
 
 ---`local y, state = layer(x, state, options)`; state and options may be left out, and state may be nil with options
 ---following.
+---
+---One sequence may come by itself, (T, input_size) with batch_first too: then y is (T, directions * hidden_size), and the
+---states that come and go are (num_layers * directions, hidden_size). There are no lengths then; recordings are those of
+---a batch of one.
 ---@param x lurn.Tensor|lurn.nn.PackedSequence (T, N, input_size), or (N, T, input_size) with batch_first
 ---@param state? lurn.nn.State|table also {h = ..., c = ...}; nil means zero
 ---@param given? lurn.nn.RecurrentCallOptions
@@ -346,7 +366,8 @@ function Recurrent:forward(x, state, given)
     if y ~= nil then return y, after end
   end
   if type(x) == "table" and padding.is_packed(x) then return forward_packed(self, x, state, given) end
-  local y, after = call(self, x, state, given)
+  local way = core.is_tensor(x) and x.ndim == 2 and call_alone or call
+  local y, after = way(self, x, state, given)
   if prepared == nil then own.prepared = prepare(self) end
   return y, after
 end

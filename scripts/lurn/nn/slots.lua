@@ -19,6 +19,7 @@ local getmetatable, rawget, type = getmetatable, rawget, type
 ---@field derived table? what was made of registered fields; forgotten when one is assigned
 ---@field prepared function|false|nil what a module made of any of its fields to be called faster; forgotten when one is
 ---assigned
+---@field hooks lurn.nn.Hooks? functions around forward, see nn/hooks.lua
 
 -- The one raw key of an instance.
 local SLOTS <const> = {}

@@ -5,7 +5,7 @@ local check = require "lurn.nn.check"
 local methods = require "lurn.methods"
 
 ---`h` and, for LSTM, `c`: (num_layers * directions, N, hidden) for layers, layer by layer and in each forward before
----reverse; (N, hidden) for cells. With a projection h is as wide as that, and c as the hidden size.
+---reverse; (N, hidden) for cells. Of a sequence by itself, without N; `reset` and `index_select` are for batches. With a projection h is as wide as that, and c as the hidden size.
 ---@class lurn.nn.State
 ---@field h lurn.Tensor
 ---@field c lurn.Tensor?
@@ -104,6 +104,16 @@ local function check_part(who, part, t, shape)
       check.shape_text(shape)))
   end
 end
+
+---The state of a batch of one from h and c of a sequence by itself, which lack the dimension of sequences.
+---@param h lurn.Tensor
+---@param c? lurn.Tensor
+---@return lurn.nn.State
+function State._of_batch(h, c) return State.new(core.unsqueeze(h, -2), c and core.unsqueeze(c, -2)) end
+
+---The state of the one sequence of a batch, without the dimension of sequences.
+---@return lurn.nn.State
+function State:_alone() return map(self, core.select, -2, 1) end
 
 methods.guard(State, "state", function(value) return getmetatable(value) == State end, { new = true })
 

@@ -229,10 +229,31 @@ describe("nn.MultiheadAttention", function()
     assert(lurn.gradcheck(function(q) return (m(q, q, q, { causal = true }) * 2):sin():sum() end, leaves))
   end)
 
+  it("takes one sequence by itself, as a batch of one", function()
+    local query, key = randn(4, 8), randn(5, 8)
+    local padding = lurn.tensor({ 0, 1, 0, 0, 1 }, { dtype = "bool" })
+    for _, m in ipairs { attn, nn.MultiheadAttention(8, 2, { batch_first = true }):to(query.dtype) } do
+      local dim = m.batch_first and 1 or 2
+      local y, weights = m(query, key, nil, { key_padding_mask = padding })
+      local wide, wide_weights = m(query:unsqueeze(dim), key:unsqueeze(dim), nil,
+        { key_padding_mask = padding:unsqueeze(1) })
+      assert.is_true(lurn.equal(wide:select(dim, 1), y))
+      assert.is_true(lurn.equal(wide_weights[1], weights))
+      assert.is_nil(select(2, m(query, nil, nil, { need_weights = false, causal = true })))
+    end
+  end)
+
   it("checks what it gets", function()
     fails("nn.MultiheadAttention: embed_dim 8 is no multiple of num_heads 3", nn.MultiheadAttention, 8, 3)
     fails('nn.MultiheadAttention: there is no option "head"', nn.MultiheadAttention, 8, 2, { head = 3 })
-    fails("MultiheadAttention: query has shape (5, 8); expected (T, N, 8)", attn, randn(5, 8))
+    fails("MultiheadAttention: query has shape (8); expected (T, N, 8), or (T, 8) of one sequence", attn, randn(8))
+    fails("MultiheadAttention: key has shape (5, 3, 8); expected (T, 8) as the query is one sequence", attn, randn(5, 8),
+      x)
+    fails("MultiheadAttention: query has shape (5, 7); expected (T, 8) as the query is one sequence", attn, randn(5, 7))
+    fails("MultiheadAttention: lengths are those of a batch; the query is one sequence, of shape (5, 8)", attn,
+      randn(5, 8), nil, nil, { lengths = { 5 } })
+    fails("MultiheadAttention: key_padding_mask has shape (1, 5); expected (5)", attn, randn(5, 8), nil, nil,
+      { key_padding_mask = lurn.zeros(1, 5):to "bool" })
     fails("MultiheadAttention: key has shape (5, 3, 7); expected (T, N, 8)", attn, x, randn(5, 3, 7))
     fails("query (5, 3, 8), key (5, 2, 8) and value (5, 2, 8) do not go together", attn, x, randn(5, 2, 8))
     fails("MultiheadAttention: causal needs as many keys as queries; there are 4 and 5", attn, x, randn(4, 3, 8), nil,

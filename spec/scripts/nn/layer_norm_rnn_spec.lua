@@ -260,7 +260,11 @@ describe("nn.LayerNormLSTMCell and nn.LayerNormGRUCell", function()
     assert.equal("LayerNormGRUCell", getmetatable(cell).__name)
     assert.same({ 12, 12 }, { cell.gain_ih:numel(), cell.gain_hh:numel() })
     assert.is_nil(cell(lurn.randn(2, 3)).c)
-    fails("LayerNormGRUCell: input has shape (3); expected (N, 3)", cell, lurn.zeros(3))
+    fails("LayerNormGRUCell: input has shape (2, 2, 3); expected (N, 3), or (3) of one sequence", cell,
+      lurn.zeros(2, 2, 3))
+    assert.same({ 4 }, { table.unpack(cell(lurn.randn(3)).h.shape) })
+    fails("LayerNormGRUCell: state.h has shape (1, 4); expected (4)", cell, lurn.zeros(3), { h = lurn.zeros(1, 4) })
+    fails("LayerNormGRUCell: input has 2 features; expected 3", cell, lurn.zeros(2))
     fails("LayerNormGRUCell: input has 4 features; expected 3", cell, lurn.zeros(2, 4))
     fails("LayerNormGRUCell: state.h is float64; expected float32 like the input", cell, lurn.zeros(2, 3),
       { h = lurn.zeros(2, 4):to "float64" })

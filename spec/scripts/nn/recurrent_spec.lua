@@ -421,8 +421,9 @@ describe("calls", function()
   it("check the input", function()
     fails("LSTM: input has 65 features; expected 64", lstm, lurn.zeros(4, 2, 65))
     fails("LSTM: input is float64; expected float32 like the weights", lstm, lurn.zeros(4, 2, 64):to "float64")
-    fails("LSTM: input has shape (4, 64); expected (T, N, 64)", lstm, lurn.zeros(4, 64))
-    fails("GRU: input has shape (4); expected (N, T, 3)", gru, lurn.zeros(4))
+    fails("LSTM: input has shape (4, 3, 2, 64); expected (T, N, 64), or (T, 64) of one sequence", lstm,
+      lurn.zeros(4, 3, 2, 64))
+    fails("GRU: input has shape (4); expected (N, T, 3), or (T, 3) of one sequence", gru, lurn.zeros(4))
     fails("LSTM: input is a table; expected a tensor", lstm, {})
   end)
 
@@ -441,6 +442,42 @@ describe("calls", function()
     fails("LSTM: record is true; expected a table", lstm, x, nil, { record = true })
     assert.is_false(pcall(lstm, x, nil, { lengths = { 1, 2, 3 } }))
     assert.is_false(pcall(lstm, x, nil, { lengths = { 1, 5 } }))
+  end)
+
+  it("take one sequence by itself, as a batch of one", function()
+    for _, kind in ipairs { "RNN", "LSTM", "GRU", "LayerNormLSTM", "LayerNormGRU" } do
+      for _, options in ipairs { {}, { num_layers = 2, bidirectional = true, batch_first = true },
+        { zoneout = 0.5, checkpoint = true } } do
+        local layer = nn[kind](3, 4, options):eval()
+        local alone, dim = lurn.randn(5, 3), layer.batch_first and 1 or 2
+        local expected, wide = layer(alone:unsqueeze(dim))
+        for _ = 1, 2 do -- also the way that later calls take
+          local y, state = layer(alone)
+          assert.is_true(lurn.equal(expected:select(dim, 1), y))
+          assert.is_true(lurn.equal(wide.h:select(2, 1), state.h))
+          local again, last = layer(alone, state)
+          local expected_again, wide_last = layer(alone:unsqueeze(dim), wide)
+          assert.is_true(lurn.equal(expected_again:select(dim, 1), again))
+          if state.c then assert.is_true(lurn.equal(wide_last.c:select(2, 1), last.c)) end
+        end
+      end
+    end
+    local recorded = {}
+    lstm(lurn.zeros(4, 64), nil, { record = recorded })
+    assert.same({ 4, 1, 20 }, { table.unpack(recorded[1].gates.shape) })
+    local y, state = lstm(lurn.zeros(0, 64))
+    assert.same({ { 0, 5 }, { 1, 5 } }, { { table.unpack(y.shape) }, { table.unpack(state.h.shape) } })
+  end)
+
+  it("check what comes with one sequence", function()
+    fails("LSTM: input has 3 features; expected 64", lstm, lurn.zeros(4, 3))
+    fails("LSTM: input is float64; expected float32 like the weights", lstm, lurn.zeros(4, 64):to "float64")
+    fails("GRU: state.h has shape (2, 1, 5); expected (2, 5)", gru, lurn.zeros(4, 3), { h = lurn.zeros(2, 1, 5) })
+    fails("GRU: state.h has shape (2, 5); expected (2, 2, 5)", gru, lurn.zeros(2, 4, 3), { h = lurn.zeros(2, 5) })
+    fails("LSTM: state.c has shape (1, 1, 5); expected (1, 5)", lstm, lurn.zeros(4, 64),
+      { h = lurn.zeros(1, 5), c = lurn.zeros(1, 1, 5) })
+    fails("LSTM: lengths are those of a batch; the input is one sequence, of shape (4, 64)", lstm, lurn.zeros(4, 64), nil,
+      { lengths = { 4 } })
   end)
 
   it("take empty batches", function()
