@@ -126,6 +126,21 @@ callbacks["forward of a module"] = function(happen)
   return Outer()(lurn.ones(2))
 end
 
+callbacks["hooks of a module"] = function(happen)
+  local linear = nn.Linear(2, 2)
+  linear:register_forward_pre_hook(function(_, args) return args[1] * 2 end)
+  linear:register_forward_hook(function(_, _, results) return happen(results[1]) end)
+  return linear(lurn.ones(1, 2))
+end
+
+callbacks["backward hook of a module"] = function(happen)
+  local linear = nn.Linear(2, 2)
+  linear:register_full_backward_hook(function(_, inputs) return happen(inputs[1]) end)
+  local x = lurn.ones(1, 2, { requires_grad = true })
+  linear(x):sum():backward()
+  return x.grad
+end
+
 callbacks["init of a module"] = function(happen)
   local Model = nn.Module:extend "Model"
   function Model:init()

@@ -32,7 +32,8 @@ end)
 describe("yielding", function()
   it("through the engine says that it cannot", function()
     for _, name in ipairs { "no_grad", "scope", "backward of a custom function", "gradcheck", "model of lurn.sample",
-      "backward in lurn.grad", "hook of a leaf", "hook of a result", "hook in lurn.grad", "metamethods of elements", "forward of a custom function" } do
+      "backward in lurn.grad", "backward hook of a module", "hook of a leaf", "hook of a result", "hook in lurn.grad",
+      "metamethods of elements", "forward of a custom function" } do
       local ok, message = coroutine.resume(coroutine.create(function()
         return callbacks[name](function() return coroutine.yield() end)
       end))
@@ -42,7 +43,8 @@ describe("yielding", function()
   end)
 
   it("works where only Lua is between", function()
-    for _, name in ipairs { "forward of a module", "init of a module", "apply of a module", "__close" } do
+    for _, name in ipairs { "forward of a module", "hooks of a module", "init of a module", "apply of a module",
+      "__close" } do
       local thread = coroutine.create(function()
         callbacks[name](function() return coroutine.yield "inside" end)
         return "done"

@@ -41,7 +41,8 @@ describe("retain_grad", function()
   end)
 
   it("needs a tensor that a gradient comes to", function()
-    assert.matches("retain_grad: the tensor does not require a gradient", failure(lurn.ones(2).retain_grad, lurn.ones(2)))
+    assert.matches("retain_grad: the tensor does not require a gradient",
+      failure(lurn.ones(2).retain_grad, lurn.ones(2)))
     assert.matches("retain_grad: self: expected a tensor, got an integer; methods are called with a colon",
       failure(lurn.ones(1).retain_grad, 3))
   end)
@@ -91,7 +92,8 @@ describe("register_hook", function()
   end)
 
   it("runs without its tensor and its handle", function()
-    local x, n, last = leaf { 1 }, 0, nil
+    local x, n = leaf { 1 }, 0
+    local last
     do
       local y = x * 2
       y:register_hook(function(g) n = n + g:item() end)
@@ -139,7 +141,8 @@ describe("register_hook", function()
       y:register_hook(fn)
       return failure(function() y:sum():backward() end)
     end
-    assert.matches("register_hook: the function gave a string; expected a tensor or nil", with(function() return "x" end))
+    assert.matches("register_hook: the function gave a string; expected a tensor or nil",
+      with(function() return "x" end))
     assert.matches("backward: a hook gave a gradient of float64 %(3%) for a tensor of float64 %(2%)",
       with(function() return lurn.ones(3, { dtype = "float64" }) end))
     assert.matches("a hook gave a gradient of float32 %(2%) for a tensor of float64 %(2%)",
@@ -235,7 +238,8 @@ describe("functions of hooks", function()
     add("held by a closure", function(z) roots[2] = function() return z end end)
     add("held by a later result", function(z) roots[3] = (z * 1):exp() end)
     add("held by a custom function", function(z)
-      roots[4] = lurn.custom_function { forward = function(_, a) return a * 1 end, backward = function(_, g) return g end }(z)
+      local same = { forward = function(_, a) return a * 1 end, backward = function(_, g) return g end }
+      roots[4] = lurn.custom_function(same)(z)
     end)
     add("held by another hook", function(z)
       local w = x * 1

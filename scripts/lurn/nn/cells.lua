@@ -141,8 +141,8 @@ local function prepare(self)
 end
 
 ---@param x lurn.Tensor (N, input_size); or (input_size), of one sequence by itself
----@param state? lurn.nn.State|table also {h = ..., c = ...}, each (N, hidden_size), or (hidden_size) by itself; nil means
----zero
+---@param state? lurn.nn.State|table also {h = ..., c = ...}, each (N, hidden_size), or (hidden_size) by itself; nil
+---means zero
 ---@return lurn.nn.State
 function Cell:forward(x, state)
   local own = self[SLOTS]

@@ -71,6 +71,48 @@ local function replace(list, values, call)
   return values
 end
 
+-- ---- Gradients of a call ----
+
+-- Values with the tensors that require a gradient tied to themselves: in backward `see` gets their gradients, packed by
+-- the places of the values, and returns those that go on. False when there is no such tensor. What is kept for backward
+-- leads to none of the values.
+local function tie(values, see)
+  local tensors, places, n = {}, {}, values.n
+  for i = 1, n do
+    if core.is_tensor(values[i]) and values[i].requires_grad then
+      tensors[#tensors + 1], places[#places + 1] = values[i], i
+    end
+  end
+  if #places == 0 then return values, false end
+  local tied = table.pack(core.custom("register_full_backward_hook", tensors, tensors, function(...)
+    local grads, going = { n = n }, {}
+    for k, place in ipairs(places) do grads[place] = (select(k, ...)) end
+    grads = see(grads)
+    for k, place in ipairs(places) do going[k] = grads[place] end
+    return table.unpack(going, 1, #places)
+  end))
+  local new = table.move(values, 1, n, 1, { n = n })
+  for k, place in ipairs(places) do new[place] = tied[k] end
+  return new, true
+end
+
+-- One call: what is told of the gradients of its results, until those of its arguments are there.
+local function watch(module, args, results_of)
+  local of_results
+  local function tell(grads)
+    local own, out = slots.of(module), of_results or { n = 0 }
+    of_results = nil
+    local list = own.hooks and own.hooks.backward or {}
+    return replace(list, grads, function(fn, values) return fn(module, values, out) end)
+  end
+  local n, passed, ends = args.n, tie(args, tell)
+  return (tie(results_of(passed), function(grads)
+    of_results = grads
+    if not ends then tell { n = n } end
+    return grads
+  end))
+end
+
 ---forward(module, ...) with the hooks around it.
 ---@param forward function
 ---@param module lurn.nn.Module
@@ -78,10 +120,13 @@ end
 function hooks.call(forward, module, ...)
   local own = slots.of(module)
   local args = replace(own.hooks.before, table.pack(...), function(fn, values) return fn(module, values) end)
-  local results = table.pack(forward(module, table.unpack(args, 1, args.n)))
-  if own.hooks then
-    results = replace(own.hooks.after, results, function(fn, values) return fn(module, args, values) end)
+  local function results_of(passed)
+    local results = table.pack(forward(module, table.unpack(passed, 1, passed.n)))
+    if not own.hooks then return results end
+    return replace(own.hooks.after, results, function(fn, values) return fn(module, args, values) end)
   end
+  local watched = own.hooks and #own.hooks.backward > 0 and core.grad_enabled()
+  local results = watched and watch(module, args, results_of) or results_of(args)
   return table.unpack(results, 1, results.n)
 end
 

@@ -349,9 +349,9 @@ end
 ---`local y, state = layer(x, state, options)`; state and options may be left out, and state may be nil with options
 ---following.
 ---
----One sequence may come by itself, (T, input_size) with batch_first too: then y is (T, directions * hidden_size), and the
----states that come and go are (num_layers * directions, hidden_size). There are no lengths then; recordings are those of
----a batch of one.
+---One sequence may come by itself, (T, input_size) with batch_first too: then y is (T, directions * hidden_size), and
+---the states that come and go are (num_layers * directions, hidden_size). There are no lengths then; recordings are
+---those of a batch of one.
 ---@param x lurn.Tensor|lurn.nn.PackedSequence (T, N, input_size), or (N, T, input_size) with batch_first
 ---@param state? lurn.nn.State|table also {h = ..., c = ...}; nil means zero
 ---@param given? lurn.nn.RecurrentCallOptions

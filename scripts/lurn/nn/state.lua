@@ -5,7 +5,8 @@ local check = require "lurn.nn.check"
 local methods = require "lurn.methods"
 
 ---`h` and, for LSTM, `c`: (num_layers * directions, N, hidden) for layers, layer by layer and in each forward before
----reverse; (N, hidden) for cells. Of a sequence by itself, without N; `reset` and `index_select` are for batches. With a projection h is as wide as that, and c as the hidden size.
+---reverse; (N, hidden) for cells. Of a sequence by itself, without N; `reset` and `index_select` are for batches. With
+---a projection h is as wide as that, and c as the hidden size.
 ---@class lurn.nn.State
 ---@field h lurn.Tensor
 ---@field c lurn.Tensor?

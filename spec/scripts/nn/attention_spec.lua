@@ -247,8 +247,8 @@ describe("nn.MultiheadAttention", function()
     fails("nn.MultiheadAttention: embed_dim 8 is no multiple of num_heads 3", nn.MultiheadAttention, 8, 3)
     fails('nn.MultiheadAttention: there is no option "head"', nn.MultiheadAttention, 8, 2, { head = 3 })
     fails("MultiheadAttention: query has shape (8); expected (T, N, 8), or (T, 8) of one sequence", attn, randn(8))
-    fails("MultiheadAttention: key has shape (5, 3, 8); expected (T, 8) as the query is one sequence", attn, randn(5, 8),
-      x)
+    fails("MultiheadAttention: key has shape (5, 3, 8); expected (T, 8) as the query is one sequence", attn,
+      randn(5, 8), x)
     fails("MultiheadAttention: query has shape (5, 7); expected (T, 8) as the query is one sequence", attn, randn(5, 7))
     fails("MultiheadAttention: lengths are those of a batch; the query is one sequence, of shape (5, 8)", attn,
       randn(5, 8), nil, nil, { lengths = { 5 } })

@@ -107,3 +107,93 @@ describe("forward hooks", function()
     assert.equal(2, thread())
   end)
 end)
+
+describe("backward hooks", function()
+  local function texts(list)
+    local out = {}
+    for i = 1, list.n do out[i] = list[i] and list[i]:totable() or "none" end
+    return out
+  end
+
+  local Product = nn.Module:extend "Product"
+  function Product:init(value) self.factor = nn.Parameter(lurn.full({ 2 }, value)) end
+  function Product:forward(a, b) return a * b * self.factor, a:sum() end
+
+  it("see the gradients of arguments and results, and replace the former", function()
+    local product, seen = Product(3), {}
+    local a, b = lurn.tensor({ 1, 2 }, { requires_grad = true }), lurn.tensor { 4, 5 }
+    product:register_full_backward_hook(function(module, inputs, outputs)
+      seen[#seen + 1] = { module == product, texts(inputs), texts(outputs) }
+      return inputs[1] * 10, nil
+    end)
+    local handle = product:register_full_backward_hook(function(_, inputs) seen[#seen + 1] = inputs[1]:totable() end)
+    local y, total = product(a, b);
+    (y * 2 + total):sum():backward()
+    assert.same({ { true, { { 26, 32 }, "none" }, { { 2, 2 }, 2 } }, { 260, 320 } }, seen)
+    assert.same({ 260, 320 }, a.grad:totable())
+    assert.same({ 8, 20 }, product.factor.grad:totable())
+    handle:remove()
+    product(a, b):sum():backward()
+    assert.same({ { 12, 15 }, "none" }, seen[3][2])
+    assert.same({ { 1, 1 }, "none" }, seen[3][3])
+    assert.equal(3, #seen)
+  end)
+
+  -- Numbers of PyTorch 1.13.
+  it("give what PyTorch's give, in models too", function()
+    local model = nn.Sequential(nn.Linear(2, 2, { bias = false }), nn.Tanh())
+    lurn.no_grad(function() model[1].weight:copy_(lurn.tensor { { 0.1, 0.2 }, { 0.3, 0.4 } }) end)
+    local seen
+    model[2]:register_full_backward_hook(function(_, inputs, outputs) seen = { inputs[1], outputs[1] } end)
+    model(lurn.tensor { { 1, 2 } }):sum():backward()
+    assert.is_true(lurn.allclose(lurn.tensor { { 0.7864, 0.3592 } }, seen[1], { atol = 1e-4 }))
+    assert.same({ { 1, 1 } }, seen[2]:totable())
+    assert.is_true(lurn.allclose(lurn.tensor { { 0.7864, 1.5729 }, { 0.3592, 0.7184 } }, model[1].weight.grad,
+      { atol = 1e-4 }))
+  end)
+
+  it("are called with the results' gradients where no argument has one", function()
+    local embed, seen = nn.Embedding(3, 2), {}
+    embed:register_full_backward_hook(function(_, inputs, outputs) seen = { texts(inputs), texts(outputs) } end)
+    embed(lurn.tensor({ 2, 3 }, { dtype = "int64" })):sum():backward()
+    assert.same({ { "none" }, { { { 1, 1 }, { 1, 1 } } } }, seen)
+    seen = nil
+    lurn.no_grad(function() return embed(lurn.tensor({ 1 }, { dtype = "int64" })) end)
+    assert.is_nil(seen)
+  end)
+
+  it("leave the numbers of layers as they are, and nothing behind", function()
+    local layer, x = nn.LSTM(3, 4), lurn.randn(5, 2, 3, { requires_grad = true })
+    layer(x):sum():backward()
+    local of_x, of_w = x.grad, layer.weight_hh_l0.grad
+    local n, weak = 0, setmetatable({}, { __mode = "k" })
+    layer:register_full_backward_hook(function(_, inputs, outputs)
+      n = n + inputs.n + outputs.n
+      weak[inputs] = true
+    end)
+    x.grad = nil
+    layer:zero_grad()
+    layer(x):sum():backward()
+    assert.is_true(lurn.equal(of_x, x.grad))
+    assert.is_true(lurn.equal(of_w, layer.weight_hh_l0.grad))
+    assert.equal(3, n)
+    for _ = 1, 3 do collectgarbage() end
+    assert.is_nil(next(weak))
+    local copy = layer:clone()
+    copy(x):sum():backward()
+    assert.equal(6, n)
+  end)
+
+  it("raise out of backward", function()
+    local model = nn.Linear(2, 2)
+    local handle = model:register_full_backward_hook(function() return 3 end)
+    local x = lurn.ones(1, 2, { requires_grad = true })
+    fails("register_full_backward_hook: backward gave an integer as gradient 1; expected a tensor or nil", function()
+      model(x):sum():backward()
+    end)
+    assert.is_nil(x.grad)
+    handle:remove()
+    model(x):sum():backward()
+    assert.equal(2, x.grad:numel())
+  end)
+end)

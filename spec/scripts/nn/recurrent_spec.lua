@@ -476,8 +476,8 @@ describe("calls", function()
     fails("GRU: state.h has shape (2, 5); expected (2, 2, 5)", gru, lurn.zeros(2, 4, 3), { h = lurn.zeros(2, 5) })
     fails("LSTM: state.c has shape (1, 1, 5); expected (1, 5)", lstm, lurn.zeros(4, 64),
       { h = lurn.zeros(1, 5), c = lurn.zeros(1, 1, 5) })
-    fails("LSTM: lengths are those of a batch; the input is one sequence, of shape (4, 64)", lstm, lurn.zeros(4, 64), nil,
-      { lengths = { 4 } })
+    fails("LSTM: lengths are those of a batch; the input is one sequence, of shape (4, 64)", lstm, lurn.zeros(4, 64),
+      nil, { lengths = { 4 } })
   end)
 
   it("take empty batches", function()
