@@ -237,8 +237,8 @@ local Hook = {} -- luacheck: ignore Hook
 function Hook:remove() end
 
 --- Calls fn(gradient) in every backward, and every lurn.grad, in which a gradient comes to the tensor: once, with all
---- of it.  A tensor that fn returns takes its place on the way on, into .grad and into the results of lurn.grad; the given
---- one must not be changed in place.  Hooks of a tensor run in the order in which they were registered, without
+--- of it.  A tensor that fn returns takes its place on the way on, into .grad and into the results of lurn.grad; the
+--- given one must not be changed in place.  Hooks of a tensor run in the order in which they were registered, without
 --- recording; those of leaves at the end.  A hook belongs to a leaf, or to the value that the tensor has now: it runs
 --- also when the tensor itself is gone, and an op in place leaves it with the former value.  An error in fn is that of
 --- the backward, which then changes no .grad; fn cannot yield.

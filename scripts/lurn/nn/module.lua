@@ -123,8 +123,8 @@ function Module:register_forward_hook(fn) return hooks.add("register_forward_hoo
 ---Calls `fn(module, grad_inputs, grad_outputs)` in every backward through a call of the module, once the gradients of
 ---its arguments are there: both are lists with n, by the places of arguments and results, nil for what is no tensor or
 ---gets no gradient (tensors within states and tables are passed by). What fn returns, unless that is nil, takes the
----place of all gradients of the arguments. Where no argument requires a gradient it is called with those of the results,
----and what it returns goes nowhere. While there is such a hook, arguments and results cannot be changed in place.
+---place of all gradients of the arguments. Where no argument requires a gradient it is called with those of the
+---results, and what it returns goes nowhere. While there is such a hook, arguments and results cannot be changed in place.
 ---Otherwise as `register_forward_pre_hook` and `x:register_hook`.
 ---@param fn fun(module: lurn.nn.Module, grad_inputs: table, grad_outputs: table): lurn.Tensor? ...
 ---@return lurn.nn.Hook
@@ -271,8 +271,8 @@ function Module:float() return self:to "float32" end
 function Module:double() return self:to "float64" end
 
 ---A module of its own with the same fields: parameters, buffers, modules, other tensors and plain tables are copied,
----without gradients; anything else, and every hook, is the same in both. What has several names in the module has them in
----the copy. For the best model so far, or a running average of the weights: copy.deepcopy of PyTorch's users.
+---without gradients; anything else, and every hook, is the same in both. What has several names in the module has them
+---in the copy. For the best model so far, or a running average of the weights: copy.deepcopy of PyTorch's users.
 ---@return self
 function Module:clone() return clone(self) end
 
