@@ -124,8 +124,8 @@ function Module:register_forward_hook(fn) return hooks.add("register_forward_hoo
 ---its arguments are there: both are lists with n, by the places of arguments and results, nil for what is no tensor or
 ---gets no gradient (tensors within states and tables are passed by). What fn returns, unless that is nil, takes the
 ---place of all gradients of the arguments. Where no argument requires a gradient it is called with those of the
----results, and what it returns goes nowhere. While there is such a hook, arguments and results cannot be changed in place.
----Otherwise as `register_forward_pre_hook` and `x:register_hook`.
+---results, and what it returns goes nowhere. While there is such a hook, arguments and results cannot be changed in
+---place. Otherwise as `register_forward_pre_hook` and `x:register_hook`.
 ---@param fn fun(module: lurn.nn.Module, grad_inputs: table, grad_outputs: table): lurn.Tensor? ...
 ---@return lurn.nn.Hook
 function Module:register_full_backward_hook(fn)
