@@ -155,7 +155,7 @@ static int make_tables(lua_State *L) {
   for (int i = SEEN; i <= OWNERS; i++) lua_newtable(L);
   find_shells(L, &s);
   if (s.shells == 0) return 0;
-  lurn_tensor **tensors = lua_newuserdatauv(L, (size_t)s.shells * sizeof *tensors, 0);
+  lurn_tensor **tensors = lua_newuserdatauv(L, (size_t)s.shells * sizeof(lurn_tensor *), 0);
   for (lua_Integer i = 1; i <= s.shells; i++) {
     lua_rawgeti(L, SHELLS, i);
     tensors[i - 1] = bind_peek_tensor(L, s.self, -1);
