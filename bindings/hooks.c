@@ -1,7 +1,7 @@
 /* Hooks on gradients: x:register_hook(fn), its handle, and x:retain_grad(). */
 #include "binding.h"
 
-/* Registry keys by address: functions {fn} -> address; addresses -> {fn}, weak, since cycles.c loosens the first; and addresses -> hook,
+/* Registry keys by address: functions {fn} -> address; addresses -> {fn}, weak, since cycles.c loosens the first; addresses -> callee,
  * which lives as long as the engine's. */
 static const char FUNCTIONS_KEY = 0, HOLDERS_KEY = 0, HOOKS_KEY = 0;
 
@@ -9,23 +9,23 @@ void bind_push_hook_functions(lua_State *L) { lua_rawgetp(L, LUA_REGISTRYINDEX, 
 
 /* ---- What the engine has ----------------------------------------------------------------------------------- */
 
-typedef struct hook {
+typedef struct callee {
   bind_state *self;
   lurn_tensor *grad; /* of the call in progress */
   lurn_tensor *changed;
-} hook;
+} callee;
 
 /* t[address] = the value on top of the stack, in one of the three tables. */
-static void note(lua_State *L, const void *table, const hook *h) {
+static void note(lua_State *L, const void *table, const callee *h) {
   lua_rawgetp(L, LUA_REGISTRYINDEX, table);
   lua_insert(L, -2);
   lua_rawsetp(L, -2, h);
   lua_pop(L, 1);
 }
 
-/* Runs protected on the address, the hook and {fn}. */
+/* Runs protected on the address, the callee and {fn}. */
 static int remember(lua_State *L) {
-  const hook *h = lua_touserdata(L, 1);
+  const callee *h = lua_touserdata(L, 1);
   lua_settop(L, 3);
   lua_pushvalue(L, 2);
   note(L, &HOOKS_KEY, h);
@@ -39,7 +39,7 @@ static int remember(lua_State *L) {
 }
 
 /* Pushes {fn}, or nil where the collector took it.  HOLDERS loses what only a finalizer still leads to, FUNCTIONS does not. */
-static void push_holder(lua_State *L, const hook *h) {
+static void push_holder(lua_State *L, const callee *h) {
   lua_rawgetp(L, LUA_REGISTRYINDEX, &HOLDERS_KEY);
   lua_rawgetp(L, -1, h);
   lua_remove(L, -2);
@@ -57,7 +57,7 @@ static void push_holder(lua_State *L, const hook *h) {
 }
 
 /* Removing fields asks for no memory. */
-static void forget(lua_State *L, const hook *h) {
+static void forget(lua_State *L, const callee *h) {
   push_holder(L, h);
   if (!lua_isnil(L, -1)) {
     bind_push_hook_functions(L);
@@ -73,7 +73,7 @@ static void forget(lua_State *L, const hook *h) {
 }
 
 static void free_hook(void *ud) {
-  hook *h = ud;
+  callee *h = ud;
   lua_State *L = h->self->main;
   if (h->self->ctx == NULL || !lua_checkstack(L, 8)) return; /* closing: the registry is going away as a whole */
   h->self->hooks--;
@@ -82,9 +82,9 @@ static void free_hook(void *ud) {
 
 /* ---- Calling ----------------------------------------------------------------------------------------------- */
 
-/* Runs protected on the hook. */
+/* Runs protected on the callee. */
 static int call_function(lua_State *L) {
-  hook *h = lua_touserdata(L, 1);
+  callee *h = lua_touserdata(L, 1);
   lurn_tensor *grad = h->grad;
   push_holder(L, h);
   if (lua_isnil(L, -1)) return 0;
@@ -102,7 +102,7 @@ static int call_function(lua_State *L) {
 /* The same hook may run within itself. */
 static lurn_status run_hook(lurn_ctx *ctx, void *ud, lurn_tensor *grad, lurn_tensor **out) {
   (void)ctx;
-  hook *h = ud, before = *h;
+  callee *h = ud, before = *h;
   h->grad = grad;
   h->changed = NULL;
   lurn_status status = bind_call_protected(h->self, call_function, h, 0);
@@ -146,11 +146,11 @@ static void check_callable(lua_State *L, int index) {
   if (!callable) bind_error(L, "register_hook: expected a function, got %s", bind_typename(L, index));
 }
 
-/* Pushes a hook that is remembered with the function at index. */
-static hook *push_hook(lua_State *L, bind_state *self, int function) {
-  hook *h = lua_newuserdatauv(L, sizeof *h, 0);
+/* Pushes a callee that is remembered with the function at index. */
+static callee *push_hook(lua_State *L, bind_state *self, int function) {
+  callee *h = lua_newuserdatauv(L, sizeof *h, 0);
   int at = lua_gettop(L);
-  *h = (hook){.self = self};
+  *h = (callee){.self = self};
   lua_pushcfunction(L, remember);
   lua_pushlightuserdata(L, h);
   lua_pushvalue(L, at);
@@ -172,7 +172,7 @@ static int register_hook(lua_State *L) {
   check_callable(L, 2);
   if (self->hooks >= self->hooks_allowed) bind_collect(L, self);
   handle *shell = bind_new_object(L, self, &HANDLE, sizeof *shell);
-  hook *h = push_hook(L, self, 2);
+  callee *h = push_hook(L, self, 2);
   lurn_tensor *t = bind_peek_tensor(L, self, 1);
   if (t == NULL) { /* a finalizer freed it */
     forget(L, h);
