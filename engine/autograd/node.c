@@ -18,7 +18,7 @@ void lurn__graph_node_consume(lurn_ctx *ctx, lurn__graph_node *node) {
 static void destroy(lurn_ctx *ctx, lurn__node *base) {
   lurn__graph_node *node = (lurn__graph_node *)base;
   lurn__graph_node_consume(ctx, node);
-  lurn__hooks_clear(&base->hooks);
+  if (base->hooks.first != NULL) lurn__hooks_clear(&base->hooks);
   for (int i = 0; i < node->n_out; i++) lurn_release(node->grad_out[i]);
   lurn__free(ctx, node, node->bytes);
 }

@@ -65,7 +65,7 @@ void lurn_release(lurn_tensor *t) {
     lurn_tensor *grad = t->grad;
     lurn__node *node = t->node;
     if (t->keeper != NULL) lurn__keeper_free(t);
-    lurn__hooks_clear(&t->hooks);
+    if (t->hooks.first != NULL) lurn__hooks_clear(&t->hooks);
     lurn_release(t->base);
     lurn__storage_release(ctx, t->storage);
     lurn__free(ctx, t, sizeof *t);
