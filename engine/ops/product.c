@@ -151,17 +151,26 @@ lurn_status lurn__product(lurn_ctx *ctx, lurn_dtype dtype, int64_t m, int64_t n,
 
 /* ---- Kept operands ----------------------------------------------------------------------------------------- */
 
+/* Elements that one thread packs as fast as several. */
+enum { FEW_ELEMENTS = 1 << 17 };
+
+static void pack_all(lurn_ctx *ctx, product *p) {
+  int64_t tasks = p->n * p->k > FEW_ELEMENTS ? ctx->num_threads : 1;
+  p->columns_per_task = round_up((p->n + tasks - 1) / tasks, p->gemm->panel);
+  lurn__parallel(ctx, (p->n + p->columns_per_task - 1) / p->columns_per_task, pack_task, p);
+}
+
 const void *lurn__product_kept(lurn_ctx *ctx, lurn_dtype dtype, int64_t n, int64_t k, lurn__storage *storage,
                                lurn__matrix b) {
-  const lurn__gemm *gemm = lurn__gemm_of(ctx, dtype);
+  product p = {.gemm = lurn__gemm_of(ctx, dtype), .n = n, .k = k, .b = b};
   int64_t start = (const char *)b.data - (const char *)storage->data;
-  lurn__derived_key key = {gemm, {start, k, n, b.row, b.col}};
-  size_t bytes = (size_t)gemm->packed_size(k, n) * lurn_dtype_size(dtype);
+  lurn__derived_key key = {p.gemm, {start, k, n, b.row, b.col}};
+  size_t bytes = (size_t)p.gemm->packed_size(k, n) * lurn_dtype_size(dtype);
   bool fresh = false;
   if (bytes == 0) return NULL;
-  void *packed = lurn__storage_derive(ctx, storage, &key, bytes, &fresh);
-  if (fresh) gemm->pack(k, n, b, 0, n, packed);
-  return packed;
+  p.packed = lurn__storage_derive(ctx, storage, &key, bytes, &fresh);
+  if (fresh) pack_all(ctx, &p);
+  return p.packed;
 }
 
 lurn_status lurn__product_packed(lurn_ctx *ctx, lurn_dtype dtype, int64_t m, int64_t n, int64_t k, lurn__matrix a,

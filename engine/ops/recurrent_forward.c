@@ -298,9 +298,6 @@ static lurn__track track(const lurn_tensor *kept_in, char *buffer, const char *i
   return (lurn__track){.data = lurn__tensor_ptr(kept_in), .columns = columns, .initial = initial};
 }
 
-/* Up to so many rows in a call, packing takes a tenth of its time or more. */
-enum { KEPT_ROWS = 256 };
-
 /* The transpose of rows first..last of a weight (rows, columns), or nothing; returns the bytes it takes packed. */
 static int64_t transposed(const lurn__call *call, const lurn__sequence *s, const lurn_tensor *w, int64_t first,
                           int64_t last, lurn__weight *out) {
@@ -309,8 +306,7 @@ static int64_t transposed(const lurn__call *call, const lurn__sequence *s, const
   const char *data = (const char *)lurn__tensor_ptr(w) + first * w->stride[0] * s->width;
   lurn__matrix turned = {data, w->stride[1], w->stride[0]};
   int64_t bytes = lurn__weight_init(s, out, w->shape.size[1], last - first, turned, s->T <= 1);
-  bool few = !call->recording && (double)s->T * (double)s->N <= KEPT_ROWS;
-  return few ? lurn__weight_keep(s, out, w->storage) : bytes;
+  return call->recording ? bytes : lurn__weight_keep(s, out, w->storage); /* what is trained changes anyway */
 }
 
 static size_t scratch_per_thread(const forward_run *r) {
