@@ -38,9 +38,23 @@ static inline const char *text_of_number(int result, const char *buffer) {
 }
 #define ERROR_TEXT(result, buffer) _Generic((result), char * : text_of_text, int : text_of_number)(result, buffer)
 
+static bool is_inside_character(char c) { return ((unsigned char)c & 0xC0) == 0x80; }
+
+const char *lurn__file_show(const char *path, char text[LURN__PATH_SHOW]) {
+  static const char gap[] = "...";
+  size_t bytes = strlen(path), half = (LURN__PATH_SHOW - sizeof gap) / 2;
+  if (bytes == 0) return "\"\"";
+  if (bytes < LURN__PATH_SHOW) return memcpy(text, path, bytes + 1);
+  const char *head = path + half, *tail = path + bytes - half;
+  for (int i = 0; i < 3 && is_inside_character(*head); i++) head--;
+  for (int i = 0; i < 3 && is_inside_character(*tail); i++) tail++;
+  snprintf(text, LURN__PATH_SHOW, "%.*s%s%s", (int)(head - path), path, gap, tail);
+  return text;
+}
+
 static lurn_status fail_with(lurn_ctx *ctx, const char *verb, const char *path, int error) {
-  char buffer[128];
-  return lurn__fail(ctx, LURN_EIO, "cannot %s %s: %s", verb, path,
+  char buffer[128], shown[LURN__PATH_SHOW];
+  return lurn__fail(ctx, LURN_EIO, "cannot %s %s: %s", verb, lurn__file_show(path, shown),
                     ERROR_TEXT(strerror_r(error, buffer, sizeof buffer), buffer));
 }
 
@@ -50,9 +64,10 @@ lurn_status lurn__file_fail(lurn_ctx *ctx, const char *verb, const char *path) {
 
 /* Only regular files are read or replaced: a pipe has no size, and a rename over a device would remove the device. */
 static lurn_status check_regular(lurn_ctx *ctx, const char *verb, const char *path, const struct stat *info) {
+  char shown[LURN__PATH_SHOW];
   if (S_ISREG(info->st_mode)) return LURN_OK;
   if (S_ISDIR(info->st_mode)) return fail_with(ctx, verb, path, EISDIR);
-  return lurn__fail(ctx, LURN_EIO, "cannot %s %s: Not a regular file", verb, path);
+  return lurn__fail(ctx, LURN_EIO, "cannot %s %s: Not a regular file", verb, lurn__file_show(path, shown));
 }
 
 /* ---- Reading ----------------------------------------------------------------------------------------------- */

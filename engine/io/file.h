@@ -24,12 +24,17 @@ typedef struct lurn__sys {
 
 extern const lurn__sys lurn__sys_real;
 
+/* A path as messages show it: "" in quotes, and a long one without its middle, so that the reason still finds room behind it.
+ * Returns text or a constant. */
+enum { LURN__PATH_SHOW = 512 };
+const char *lurn__file_show(const char *path, char text[LURN__PATH_SHOW]);
+
 /* "cannot read m.safetensors: No such file or directory", from errno; returns LURN_EIO. */
 lurn_status lurn__file_fail(lurn_ctx *ctx, const char *verb, const char *path);
 
 /* Opens a regular file for reading. */
 lurn_status lurn__file_open(lurn_ctx *ctx, const lurn__sys *sys, const char *path, int *fd, uint64_t *bytes);
-/* Reads bytes from offset; LURN_EFORMAT when the file ends before. */
+/* Reads bytes from offset; LURN_EFORMAT when the file ends before.  The path is for messages, as lurn__file_show gives it. */
 lurn_status lurn__file_read(lurn_ctx *ctx, const lurn__sys *sys, const char *path, int fd, uint64_t offset, void *out,
                             size_t bytes);
 

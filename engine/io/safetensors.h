@@ -39,7 +39,7 @@ struct lurn_archive {
   lurn_ctx *ctx;
   const lurn__sys *sys;
   const unsigned char *memory; /* the host's, holding the whole file; NULL: it is read from fd */
-  char *path;                  /* or what the host calls the memory */
+  char *path;                  /* as messages show it, or what the host calls the memory */
   char *header;
   size_t packed; /* bytes of records in header */
   size_t metadata_begin, metadata_end;

@@ -47,19 +47,21 @@ static lurn_status read_header(lurn_archive *archive, uint64_t file_bytes) {
 }
 
 static lurn_archive *new_archive(lurn_ctx *ctx, const lurn__sys *sys, const char *path) {
+  char text[LURN__PATH_SHOW];
+  const char *shown = lurn__file_show(path, text);
   lurn_archive *archive = lurn__alloc_zeroed(ctx, sizeof *archive);
   if (archive == NULL) return NULL;
   archive->ctx = ctx;
   archive->sys = sys;
   archive->fd = -1;
   lurn__ctx_retain(ctx);
-  archive->path_bytes = strlen(path) + 1;
+  archive->path_bytes = strlen(shown) + 1;
   archive->path = lurn__alloc(ctx, archive->path_bytes);
   if (archive->path == NULL) {
     lurn_archive_close(archive);
     return NULL;
   }
-  memcpy(archive->path, path, archive->path_bytes);
+  memcpy(archive->path, shown, archive->path_bytes);
   return archive;
 }
 
@@ -70,8 +72,13 @@ static lurn_status opened(lurn_archive *archive, lurn_status status, lurn_archiv
   return status;
 }
 
+static lurn_status check_given(lurn_ctx *ctx, const char *what, const void *given) {
+  return given != NULL ? LURN_OK : lurn__fail(ctx, LURN_EVALUE, "load: no %s given", what);
+}
+
 lurn_status lurn__archive_open_with(lurn_ctx *ctx, const lurn__sys *sys, const char *path, lurn_archive **out) {
   uint64_t file_bytes;
+  LURN__TRY(check_given(ctx, "path", path));
   lurn_archive *archive = new_archive(ctx, sys, path);
   if (archive == NULL) return LURN_ENOMEM;
   lurn_status status = lurn__file_open(ctx, sys, path, &archive->fd, &file_bytes);
@@ -84,6 +91,8 @@ lurn_status lurn_archive_open(lurn_ctx *ctx, const char *path, lurn_archive **ou
 }
 
 lurn_status lurn_archive_open_memory(lurn_ctx *ctx, const char *name, const void *p, size_t bytes, lurn_archive **out) {
+  LURN__TRY(check_given(ctx, "name", name));
+  LURN__TRY(check_given(ctx, "bytes", p));
   lurn_archive *archive = new_archive(ctx, &lurn__sys_real, name);
   if (archive == NULL) return LURN_ENOMEM;
   archive->memory = p;

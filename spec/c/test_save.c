@@ -25,6 +25,66 @@ TEST(save_cannot_write_there) {
   leave_place();
 }
 
+/* A file of that path is asked for by saving and by loading; whether both end with the same path and reason. */
+static bool both_say(lurn_ctx *ctx, const char *path, const char *expected) {
+  char text[1024];
+  lurn_archive *archive = NULL;
+  CHECK_EQ(lurn_save(ctx, path, NULL, NULL, 0, NULL, 0), LURN_EIO);
+  snprintf(text, sizeof text, "cannot write %s", expected);
+  bool right = CHECK_STR(lurn_error(ctx), text);
+  CHECK_EQ(lurn_archive_open(ctx, path, &archive), LURN_EIO);
+  snprintf(text, sizeof text, "cannot read %s", expected);
+  return CHECK_STR(lurn_error(ctx), text) && right;
+}
+
+/* Text of n times a piece of at most three bytes, on the heap. */
+static char *repeat(const char *piece, size_t n) {
+  size_t bytes = strlen(piece);
+  char *text = malloc(n * bytes + 1);
+  if (text == NULL) abort();
+  for (size_t i = 0; i < n; i++) memcpy(text + i * bytes, piece, bytes);
+  text[n * bytes] = '\0';
+  return text;
+}
+
+/* Messages lose the middle of a long path, between two characters, and keep the reason. */
+TEST(messages_shorten_long_paths) {
+  static const struct {
+    const char *piece;
+    size_t n, kept;
+  } cases[] = {{"a", 511, 511}, {"a", 512, 254}, {"a", 5000, 254}, {"\u00e9", 1000, 127}, {"\u20ac", 3000, 84}};
+  lurn_ctx *ctx = new_ctx();
+  both_say(ctx, "", "\"\": No such file or directory");
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    char *path = repeat(cases[i].piece, cases[i].n), *part = repeat(cases[i].piece, cases[i].kept), expected[1024];
+    bool whole = cases[i].kept == cases[i].n;
+    snprintf(expected, sizeof expected, "%s%s%s: File name too long", part, whole ? "" : "...", whole ? "" : part);
+    CHECK(both_say(ctx, path, expected));
+    free(part);
+    free(path);
+  }
+  lurn_ctx_free(ctx);
+}
+
+/* Also in what an archive says later. */
+TEST(archives_shorten_long_names) {
+  lurn_ctx *ctx = new_ctx();
+  lurn_archive *archive = NULL;
+  lurn_tensor *t = NULL;
+  char *name = repeat("a", 5000), *part = repeat("a", 254), expected[1024];
+  CHECK_EQ(lurn_archive_open_memory(ctx, name, "hello", 5, &archive), LURN_EFORMAT);
+  snprintf(expected, sizeof expected, "%s...%s: 5 bytes are too few for a safetensors file", part, part);
+  CHECK_STR(lurn_error(ctx), expected);
+  CHECK_EQ(lurn_archive_open_memory(ctx, name, "\2\0\0\0\0\0\0\0{}", 10, &archive), LURN_OK);
+  CHECK_EQ(lurn_archive_tensor(archive, 3, &t), LURN_EINDEX);
+  snprintf(expected, sizeof expected, "%s...%s: tensor number 3 of 0", part, part);
+  CHECK_STR(lurn_error(ctx), expected);
+  lurn_archive_close(archive);
+  free(part);
+  free(name);
+  lurn_ctx_free(ctx);
+}
+
 TEST(save_checks_its_arguments) {
   static const struct {
     const char *names[2], *metadata[4], *message;
