@@ -1,4 +1,5 @@
 /* The program `lurn`: command line, protected calls, interrupts. */
+#include <errno.h>
 #include <lauxlib.h>
 #include <lualib.h>
 #include <pthread.h>
@@ -229,6 +230,40 @@ static bool run_command(lua_State *L, const char *name) {
 
 static bool is_command(const char *word) { return strcmp(word, "info") == 0 && access(word, F_OK) != 0; }
 
+/* ---- End ---------------------------------------------------------------------------------------------------- */
+
+/* Whether the process is about to end with status 0. */
+static bool succeeds;
+
+/* os.exit: Lua's own, the upvalue, which does not return. */
+static int exit_process(lua_State *L) {
+  succeeds = lua_isboolean(L, 1) ? lua_toboolean(L, 1) : luaL_optinteger(L, 1, EXIT_SUCCESS) == EXIT_SUCCESS;
+  lua_pushvalue(L, lua_upvalueindex(1));
+  lua_insert(L, 1);
+  lua_call(L, lua_gettop(L) - 1, 0);
+  return 0;
+}
+
+static void watch_exit(lua_State *L) {
+  lua_getglobal(L, LUA_OSLIBNAME);
+  lua_getfield(L, -1, "exit");
+  lua_pushcclosure(L, exit_process, 1);
+  lua_setfield(L, -2, "exit");
+  lua_pop(L, 1);
+}
+
+/* At the end of the process, whoever ends it: what was printed and reached nobody, as on a full disk, is no success.  Scripts cannot
+ * close standard output. */
+static void check_output(void) {
+  bool failed = ferror(stdout) != 0;
+  errno = 0;
+  fflush(NULL); /* other files too: nothing is written after _exit */
+  if (!succeeds || (!failed && ferror(stdout) == 0)) return;
+  if (errno != 0) perror("lurn: cannot write to standard output");
+  else fprintf(stderr, "lurn: cannot write to standard output\n");
+  _exit(EXIT_FAILURE);
+}
+
 /* ---- Start -------------------------------------------------------------------------------------------------- */
 
 void program_print_version(void) {
@@ -243,6 +278,7 @@ static void open_libraries(lua_State *L, const char *argv0, bool ignore_environm
     lua_setfield(L, LUA_REGISTRYINDEX, "LUA_NOENV"); /* the package library asks for it */
   }
   luaL_openlibs(L);
+  watch_exit(L);
   luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_PRELOAD_TABLE);
   lua_pushcfunction(L, luaopen_lurn_core);
   lua_setfield(L, -2, "lurn.core");
@@ -289,9 +325,11 @@ static int run_program(lua_State *L) {
 
 int main(int argc, char **argv) {
   static char *nameless[] = {"lurn", NULL}; /* a caller may pass no argv[0] at all */
+  atexit(check_output);
   invocation call = {.argc = argc > 0 ? argc : 1, .argv = argc > 0 ? argv : nameless};
   if (argc == 2 && strcmp(argv[1], "--help") == 0) {
     fputs(usage, stdout);
+    succeeds = true;
     return EXIT_SUCCESS;
   }
   const char *wrong = parse_options(call.argc, call.argv, &call.options);
@@ -312,5 +350,6 @@ int main(int argc, char **argv) {
   int status = lua_pcall(L, 1, 1, 0);
   bool ok = program_report(L, status) && lua_toboolean(L, -1);
   lua_close(L);
+  succeeds = ok;
   return ok ? EXIT_SUCCESS : EXIT_FAILURE;
 }

@@ -241,13 +241,17 @@ local function write_with(o, saved)
   write_text(model, saved.vocab, o)
 end
 
--- A function that appends one line of JSON to the file, or nil.
-local function json_writer(path)
-  if not path then return nil end
+-- Appends the run's reports to a file, each a line of JSON. What the disk refuses is told once, and the run goes on.
+local function log_reports(trainer, path)
   local file, message = io.open(path, "a")
   if not file then stop("--json: %s", message) end
-  file:setvbuf "line"
-  return function(fields) file:write(json.encode(fields), "\n") end
+  trainer.on_report = function(fields)
+    local ok, why = file:write(json.encode(fields), "\n")
+    if ok then ok, why = file:flush() end
+    if ok or trainer.log_failed then return end
+    trainer.log_failed = true
+    trainer.progress:say(("%s was not written: %s"):format(path, why))
+  end
 end
 
 local function show_sample(trainer, o, vocab)
@@ -280,10 +284,10 @@ local function make_trainer(o, files, saved)
     model = model, corpus = corpus, options = o, unit = UNITS[o.level], prefix = prefix_of(o),
     optimizer = lurn.optim.Adam(model:parameters(), { lr = o.learning_rate }),
     metadata = { format = "lurn.char_lm", vocab = corpus.vocab:serialize(), options = options_to_save(o, files) },
-    on_report = json_writer(o.json),
     on_sample = o.sample_length > 0 and function(self) show_sample(self, o, corpus.vocab) end or nil,
   }
   if not trainer then stop("%s", message) end
+  if o.json then log_reports(trainer, o.json) end
   return trainer
 end
 
@@ -329,6 +333,7 @@ local function conclude(trainer, o)
   print(("done: %.2f epochs in %s, %s%.0f %ss/s"):format(trainer:epochs(), clock.format(trainer.time:elapsed()),
     valid and ("valid loss %.4f nats/%s, "):format(valid, unit) or "", trainer:rate(), unit))
   if next(trainer.unsaved) then stop "not all checkpoints could be saved" end
+  if trainer.log_failed then stop "not all reports could be written" end
 end
 
 local function learn(o, files, saved)

@@ -53,7 +53,7 @@ end
 
 local function write_numbers(path, readings)
   local file = assert(io.open(path, "w"))
-  for _, reading in ipairs(readings:totable()) do file:write(("%.4f\n"):format(reading)) end
+  for _, reading in ipairs(readings:totable()) do assert(file:write(("%.4f\n"):format(reading))) end
   assert(file:close())
 end
 
@@ -116,9 +116,10 @@ end
 local function watch(o)
   local tensors, about = lurn.load(o.model)
   if not tensors then error(about, 0) end
-  local model = Forecaster(tensors["head.weight"].shape[2])
+  local mean, std, off, head = tonumber(about.mean), tonumber(about.std), tonumber(about.error), tensors["head.weight"]
+  if not (mean and std and off and head) then error(o.model .. ": not a model of sensor.lua", 0) end
+  local model, limit = Forecaster(head.shape[2]), o.sigmas * off
   model:load_state_dict(tensors)
-  local mean, std, limit = tonumber(about.mean), tonumber(about.std), o.sigmas * tonumber(about.error)
   local state, forecast, n, unusual = nil, nil, 0, 0
   local x, out = lurn.zeros(1, 1, 1), nil
   lurn.no_grad(function()

@@ -104,6 +104,43 @@ describe("the program lurn", function()
       assert_runs("main\ncollected\n", with_script(code))
     end)
 
+    it("whose output reaches nobody fail, however they end", function()
+      local full = io.open "/dev/full"
+      if not full then return pending "there is no /dev/full here" end
+      full:close()
+      local function status_of(words)
+        local pipe = assert(io.popen(("exec %s %s 2>&1 >/dev/full"):format(lurn_program, words)))
+        local output = pipe:read "a"
+        return output, select(3, pipe:close())
+      end
+      for _, words in ipairs { "-e 'print(1)'", "-e 'print(1) os.exit()'", "-e 'print(1) os.exit(true, true)'", "--help",
+        "-v" } do
+        local output, status = status_of(words)
+        assert.matches("^lurn: cannot write to standard output[^\n]*\n$", output)
+        assert.equal(1, status)
+      end
+      local output, status = status_of "-e 'io.stdout:setvbuf [[no]] print(1) io.stderr:write [[more]]'"
+      assert.matches("^morelurn: cannot write to standard output[^\n]*\n$", output)
+      assert.equal(1, status)
+      for words, code in pairs { ["-e 'print(1) error [[x]]'"] = 1, ["-e 'print(1) os.exit(3)'"] = 3 } do
+        output, status = status_of(words)
+        assert.falsy(output:find("cannot write", 1, true)) -- has its own reason
+        assert.equal(code, status)
+      end
+      output, status = status_of "-e 'x = 1'"
+      assert.equal("", output)
+      assert.equal(0, status)
+    end)
+
+    it("have their other files written all the same", function()
+      local path = os.tmpname()
+      local name = with_script "io.output(arg[1]) io.write 'kept' io.stdout:write 'lost' os.exit()"
+      os.execute(("%s %s %s >/dev/full 2>&1"):format(lurn_program, name, quote(path)))
+      local file <close> = assert(io.open(path))
+      assert.equal("kept", file:read "a")
+      os.remove(path)
+    end)
+
     -- The signal comes from a process of its own: os.execute itself shields its caller from SIGINT.
     local interrupt_soon = [[
       local pid = io.open("/proc/self/stat"):read "n"

@@ -116,6 +116,12 @@ lurn_status lurn__file_read(lurn_ctx *ctx, const lurn__sys *sys, const char *pat
 
 static lurn_status write_failed(lurn__file *file) { return lurn__file_fail(file->ctx, "write", file->path); }
 
+static lurn_status leads_nowhere(const lurn__file *file) {
+  char shown[LURN__PATH_SHOW];
+  return lurn__fail(file->ctx, LURN_EIO, "cannot write %s: A symbolic link that leads to no file",
+                    lurn__file_show(file->path, shown));
+}
+
 /* Finds what is to be replaced: nothing, a regular file, or the regular file behind a symbolic link. */
 static lurn_status find_target(lurn__file *file) {
   const lurn__sys *sys = file->sys;
@@ -126,6 +132,7 @@ static lurn_status find_target(lurn__file *file) {
   if (!exists && errno != ENOENT) return write_failed(file);
   if (exists && S_ISLNK(info.st_mode)) {
     target = sys->realpath(file->path, resolved);
+    if (target == NULL && errno == ENOENT) return leads_nowhere(file);
     if (target == NULL || sys->lstat(target, &info) != 0) return write_failed(file);
   }
   if (exists) {

@@ -168,6 +168,10 @@ TEST(save_keeps_mode_and_links) {
   CHECK(stat(place.path, &info) == 0);
   CHECK_EQ(info.st_mode & 07777, 0606);
   CHECK_EQ(read_all(ctx, &lurn__sys_real), LURN_OK);
+  CHECK(unlink(place.path) == 0);
+  CHECK_EQ(lurn_save(ctx, link, names, &t, 1, NULL, 0), LURN_EIO);
+  CHECK_HAS(lurn_error(ctx), "/link: A symbolic link that leads to no file");
+  CHECK_EQ(count_files(false), 1);
   umask(mask);
   lurn_release(t);
   lurn_ctx_free(ctx);

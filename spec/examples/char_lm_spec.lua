@@ -363,6 +363,33 @@ describe("examples/char_lm.lua", function()
       assert.truthy(exists "cv/best.safetensors")
     end)
 
+    it("keeps what it had when the disk is full, and learns on", function()
+      assert.equal(0, select(2, run(tiny("cv", "--max_epochs 1 --rnn_size 4"))))
+      local best, last = read(directory .. "/cv/best.safetensors"), read(directory .. "/cv/last.safetensors")
+      -- Files may have at most one block of 512 or 1024 bytes.
+      local output, status = shell(("trap '' XFSZ; ulimit -f 1; %s %s 2>&1"):format(program, tiny("cv",
+        "--max_epochs 2 --rnn_size 64")))
+      assert.equal(1, status)
+      for _, name in ipairs { "best", "last" } do
+        local path = ("%s/cv/%s.safetensors"):format(directory, name)
+        assert.truthy(output:find(("\n%s was not saved: cannot write %s: File too large\n"):format(path, path), 1, true))
+      end
+      assert.matches("\ndone: 2%.00 epochs.*\nchar_lm: not all checkpoints could be saved\n$", output)
+      assert.equal(best, read(directory .. "/cv/best.safetensors"))
+      assert.equal(last, read(directory .. "/cv/last.safetensors"))
+      assert.equal("best.safetensors\nlast.safetensors\n", (shell("ls -A " .. directory .. "/cv")))
+    end)
+
+    it("tells once that reports cannot be written, and learns on", function()
+      local full = io.open "/dev/full"
+      if not full then return pending "there is no /dev/full here" end
+      full:close()
+      local output, status = run(tiny("cv", "--max_epochs 2 --print_every 10 --json /dev/full"))
+      assert.equal(1, status)
+      assert.equal(1, select(2, output:gsub("/dev/full was not written: No space left on device\n", "")))
+      assert.matches("\ndone: 2%.00 epochs.*\nchar_lm: not all reports could be written\n$", output)
+    end)
+
     it("says what to install when there is no text", function()
       local lua = shell("command -v " .. quote((os.getenv "LURN" or "build/bin/lurn"))):gsub("%s+$", "")
       local output, status = shell(("PATH=/nowhere %s examples/char_lm.lua --checkpoint_dir %s/cv 2>&1"):format(lua,

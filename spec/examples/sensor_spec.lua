@@ -70,6 +70,8 @@ describe("examples/sensor.lua", function()
     refused("5 readings are too few for 8 stretches", "few.txt")
     refused("odd.txt: line 3 is 'three?" .. ("x"):rep(34) .. "'; expected a number", "odd.txt")
     refused("cannot read nowhere: No such file or directory", "--watch --model nowhere")
+    assert(require "lurn".save(directory .. "/other", {}))
+    refused("other: not a model of sensor.lua", "--watch --model other")
     local output, status = run "--sigmas many"
     assert.equal("sensor: --sigmas is 'many'; expected a number from 0\n(--help lists the options)\n", output)
     assert.equal(2, status)

@@ -44,6 +44,7 @@ describe("what programs get wrong", function()
       ["options.resolve: what was given is 5; expected a table"] = { train.options.resolve, { groups = {} }, 5 },
       ["checkpoint.prepare: the path is 5; expected a string"] = { train.checkpoint.prepare, 5 },
       ["checkpoint.save: the sections are nil; expected a table of tables"] = { train.checkpoint.save, "a" },
+      ['checkpoint.prepare: the path has a zero byte after "a"'] = { train.checkpoint.prepare, "a\0b" },
       ['checkpoint.save: a section is named "a.b"; expected a string without dots'] = { train.checkpoint.save, "a",
         { ["a.b"] = {} } },
       ["checkpoint.save: section a is a tensor; expected a table of tensors"] = { train.checkpoint.save, "a",
@@ -125,6 +126,9 @@ describe("lurn.train.checkpoint", function()
     local ok, message = train.checkpoint.prepare "/dev/null/x"
     assert.is_nil(ok)
     assert.matches("/dev/null", message)
+    ok, message = train.checkpoint.prepare "/proc/self" -- is there and takes no files, not even root's
+    assert.is_nil(ok)
+    assert.matches("^/proc/self: %u", message)
     ok, message = train.checkpoint.save(directory .. "/no/such.safetensors", {}, {})
     assert.is_nil(ok)
     assert.is_string(message)

@@ -66,11 +66,17 @@ local function check_split(split)
   if sum > 1 + 1e-9 then fail("the shares of split add up to %g, more than 1", sum) end
 end
 
+-- The functions of files would take the part before a zero byte for the whole.
+local function check_zero(name, path)
+  if path:find("\0", 1, true) then fail("%s has a zero byte after %q", name, path:match "^[^\0]*") end
+end
+
 local function check_paths(paths)
   if paths == nil then return end
   if type(paths) ~= "table" then fail("paths is a %s; expected a list of strings", type(paths)) end
   for i, path in ipairs(paths) do
     if type(path) ~= "string" then fail("paths[%d] is a %s; expected a string", i, type(path)) end
+    check_zero(("paths[%d]"):format(i), path)
   end
 end
 
@@ -87,6 +93,7 @@ local function check(options)
     local value = options[name]
     if value ~= nil and type(value) ~= "string" then fail("%s is a %s; expected a string", name, type(value)) end
   end
+  if options.path then check_zero("path", options.path) end
   check_paths(options.paths)
   local vocab = options.vocab
   if vocab ~= nil and getmetatable(vocab) ~= Vocab then fail("vocab is a %s; expected a vocabulary", type(vocab)) end
@@ -102,7 +109,7 @@ local BOM = "\u{FEFF}"
 
 local function read(path, level)
   local file, message = io.open(path, "rb")
-  if not file then return nil, message end
+  if not file then return nil, path == "" and '""' .. message or message end
   local text
   text, message = file:read "a"
   file:close()

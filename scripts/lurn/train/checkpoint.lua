@@ -64,13 +64,17 @@ function checkpoint.prepare(path)
   if type(path) ~= "string" then
     core.raise(("checkpoint.prepare: the path is %s; expected a string"):format(check.describe(path)))
   end
+  if path:find("\0", 1, true) then
+    core.raise(("checkpoint.prepare: the path has a zero byte after %q"):format(path:match "^[^\0]*"))
+  end
   local quoted = "'" .. path:gsub("'", "'\\''") .. "'"
-  local pipe <close> = assert(io.popen(("mkdir -p -- %s 2>&1"):format(quoted)))
+  local pipe <close>, why = io.popen(("mkdir -p -- %s 2>&1"):format(quoted))
+  if not pipe then return nil, why end
   local said = pipe:read "a"
   if said ~= "" then return nil, (said:gsub("%s+$", "")) end
   local probe = ("%s/.lurn-%d"):format(path, os.time())
   local file, message = io.open(probe, "wb")
-  if not file then return nil, message end
+  if not file then return nil, path .. message:sub(#probe + 1) end
   file:close()
   os.remove(probe)
   return true
