@@ -7,6 +7,9 @@
  *     The text of the last error is lurn_error(ctx).
  *   - A tensor returned through an out-parameter belongs to the caller, who gives it back with
  *     lurn_release().  Tensors passed in stay the caller's; what an op needs later it retains itself.
+ *   - A pointer may be NULL where its comment says so. Elsewhere functions that return lurn_status refuse it with LURN_EVALUE,
+ *     without a text when the context or the object they are about is what is missing. Other functions that find or retain
+ *     something answer NULL, -1 or false to NULL; those that read or change an object need it.
  *   - A context, and every tensor made in it, belongs to one thread at a time.  Contexts are independent.
  *   - After fork() the child may go on with, or free, the contexts of the thread that forked: its copies have no worker
  *     threads until they start their own.  Those that other threads were using are lost to it.
@@ -114,7 +117,7 @@ LURN_API LURN_CHECKED lurn_status lurn_ctx_new(const lurn_config *config, lurn_c
 /* Gives the context back.  Tensors still alive stay valid; the memory goes when the last of them is released. */
 LURN_API void lurn_ctx_free(lurn_ctx *ctx);
 
-/* Text of the last error in this context; "" before the first. */
+/* Text of the last error in this context; "" before the first.  ctx may be NULL. */
 LURN_API const char *lurn_error(const lurn_ctx *ctx);
 /* Sets the error text and returns status: for callbacks of the host. */
 LURN_API lurn_status lurn_fail(lurn_ctx *ctx, lurn_status status, const char *fmt, ...) LURN_PRINTF(3, 4);
@@ -140,7 +143,7 @@ LURN_API size_t lurn_memory_peak(const lurn_ctx *ctx);
 LURN_API void lurn_memory_reset_peak(lurn_ctx *ctx);
 /* Calls that reached the host's allocator for more memory since the context was made. */
 LURN_API uint64_t lurn_memory_allocations(const lurn_ctx *ctx);
-/* Returns the pool's cached memory to the host. */
+/* Returns the pool's cached memory to the host; where that is malloc, what malloc keeps goes to the system as far as it can. */
 LURN_API void lurn_memory_trim(lurn_ctx *ctx);
 
 LURN_API const char *lurn_version(void); /* LURN_VERSION of the library that runs */
@@ -443,7 +446,7 @@ LURN_API lurn_optim_options lurn_optim_defaults(lurn_optim_kind kind);
 LURN_API LURN_CHECKED lurn_status lurn_optim_new(lurn_ctx *ctx, lurn_optim_kind kind, lurn_optim **out);
 LURN_API void lurn_optim_free(lurn_optim *opt);
 /* Adds a group of float leaves (those without a gradient are skipped by step) and sets *group to its number (from 0; may be
- * NULL). */
+ * NULL).  options may be NULL: the kind's defaults. */
 LURN_API LURN_CHECKED lurn_status lurn_optim_add_group(lurn_optim *opt, lurn_tensor *const *params, int64_t n,
                                                        const lurn_optim_options *options, int *group);
 LURN_API int lurn_optim_groups(const lurn_optim *opt);

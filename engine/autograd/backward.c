@@ -420,7 +420,11 @@ static lurn_status collect_since(sweep *s, lurn_tensor *const *outputs, int n_ou
 lurn_status lurn_graph_leaves(lurn_ctx *ctx, const char *who, lurn_tensor *const *outputs, int n_outputs,
                               lurn_tensor *const *known, int n_known, uint64_t since, int64_t room, lurn_tensor **out,
                               int64_t *n) {
+  LURN__TRY(lurn__need(ctx, "graph_leaves", "name", who));
   LURN__TRY(lurn__check_tensors(ctx, who, outputs, n_outputs));
+  if (n_known > 0) LURN__TRY(lurn__need(ctx, who, "known tensors", known));
+  if (room > 0) LURN__TRY(lurn__need_place(ctx, who, out));
+  LURN__TRY(lurn__need_place(ctx, who, n));
   sweep s = {.ctx = ctx, .who = who, .mark = ++ctx->backward_mark};
   lurn_status status = collect_since(&s, outputs, n_outputs, since);
   int64_t found = 0;
@@ -460,6 +464,7 @@ static lurn_status grad(lurn_ctx *ctx, lurn_tensor *const *outputs, int n_output
                         lurn_tensor *const *inputs, int n_inputs, bool retain_graph, bool partial, lurn_tensor **out) {
   LURN__TRY(lurn__check_tensors(ctx, "grad", outputs, n_outputs));
   LURN__TRY(lurn__check_tensors(ctx, "grad", inputs, n_inputs));
+  if (n_inputs > 0) LURN__TRY(lurn__need_place(ctx, "grad", out));
   for (int i = 0; i < n_inputs; i++)
     if (!inputs[i]->requires_grad)
       return lurn__fail(ctx, LURN_ESTATE, "grad: input %d does not require a gradient", i + ctx->index_base);

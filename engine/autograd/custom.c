@@ -3,6 +3,8 @@
 
 #include "autograd/node.h"
 
+enum { MOST_OUTPUTS = LURN__MAX_OUT * 4 };
+
 typedef struct custom_extra {
   lurn_custom_backward backward;
   void (*free_ud)(void *ud);
@@ -58,16 +60,24 @@ static lurn_status record(lurn_ctx *ctx, const char *name, lurn_tensor *const *i
   return LURN_OK;
 }
 
+static lurn_status check_custom(lurn_ctx *ctx, const char *name, lurn_tensor *const *inputs, int n_in,
+                                lurn_tensor *const *values, int n_out, lurn_custom_backward backward,
+                                lurn_tensor **out) {
+  LURN__TRY(lurn__need(ctx, "custom", "name", name));
+  if (n_out > MOST_OUTPUTS)
+    return lurn__fail(ctx, LURN_EVALUE, "%s: %d outputs; at most %d are possible", name, n_out, (int)MOST_OUTPUTS);
+  LURN__TRY(lurn__check_tensors(ctx, name, inputs, n_in));
+  LURN__TRY(lurn__check_tensors(ctx, name, values, n_out));
+  if (backward == NULL) return lurn__fail(ctx, LURN_EVALUE, "%s: no backward function given", name);
+  return n_out > 0 ? lurn__need_place(ctx, name, out) : LURN_OK;
+}
+
 lurn_status lurn_custom(lurn_ctx *ctx, const char *name, lurn_tensor *const *inputs, int n_in,
                         lurn_tensor *const *values, int n_out, lurn_custom_backward backward, void (*free_ud)(void *ud),
                         void *ud, lurn_tensor **out) {
   lurn__graph_node *node = NULL;
-  lurn_tensor *results[LURN__MAX_OUT * 4];
-  lurn_status status = LURN_OK;
-  if (n_out > (int)(sizeof results / sizeof results[0]))
-    status = lurn__fail(ctx, LURN_EVALUE, "%s: %d outputs; at most %d are possible", name, n_out, LURN__MAX_OUT * 4);
-  if (status == LURN_OK) status = lurn__check_tensors(ctx, name, inputs, n_in);
-  if (status == LURN_OK) status = lurn__check_tensors(ctx, name, values, n_out);
+  lurn_tensor *results[MOST_OUTPUTS];
+  lurn_status status = check_custom(ctx, name, inputs, n_in, values, n_out, backward, out);
   if (status == LURN_OK && needs_grad(ctx, inputs, n_in)) status = record(ctx, name, inputs, n_in, n_out, &node);
   if (status == LURN_OK) status = make_outputs(inputs, n_in, values, n_out, results);
   if (status != LURN_OK || node == NULL) {

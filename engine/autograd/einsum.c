@@ -365,6 +365,9 @@ static lurn_status solve(equation *e, const char *text, lurn_tensor **out) {
 lurn_status lurn_einsum(lurn_ctx *ctx, const char *text, lurn_tensor *const *operands, int64_t n, lurn_tensor **out) {
   if (n < 1 || n > MAX_OPERANDS)
     return lurn__fail(ctx, LURN_EVALUE, "einsum: %lld tensors; expected 1..%d", (long long)n, MAX_OPERANDS);
+  LURN__TRY(lurn__need(ctx, "einsum", "equation", text));
+  LURN__TRY(lurn__need(ctx, "einsum", "operands", operands));
+  LURN__TRY(lurn__need_place(ctx, "einsum", out));
   equation e = {.ctx = ctx, .n = (int)n};
   for (int k = 0; k < e.n; k++) {
     if (operands[k] == NULL)

@@ -119,6 +119,9 @@ static lurn_status run(const check *c, double eps, double rtol, double atol, lur
 
 lurn_status lurn_gradcheck(lurn_ctx *ctx, lurn_scalar_fn fn, void *ud, lurn_tensor *const *inputs, int n, double eps,
                            double rtol, double atol, lurn_gradcheck_result *out) {
+  if (fn == NULL) return lurn__fail(ctx, LURN_EVALUE, "gradcheck: no function given");
+  if (n > 0) LURN__TRY(lurn__need(ctx, "gradcheck", "inputs", inputs));
+  LURN__TRY(lurn__need_place(ctx, "gradcheck", out));
   size_t count = n > 0 ? (size_t)n : 1, bytes = count * (2 * sizeof(lurn_tensor *) + sizeof(bool));
   lurn_tensor **lists = lurn__alloc_zeroed(ctx, bytes);
   if (lists == NULL) return LURN_ENOMEM;

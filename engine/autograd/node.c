@@ -95,7 +95,9 @@ lurn_status lurn__grow_list(lurn_ctx *ctx, void **list, int64_t count, int64_t *
 }
 
 lurn_status lurn__check_tensors(lurn_ctx *ctx, const char *who, lurn_tensor *const *tensors, int64_t n) {
+  if (ctx == NULL) return LURN_EVALUE;
   if (n < 0) return lurn__fail(ctx, LURN_EVALUE, "%s: %lld tensors", who, (long long)n);
+  if (n > 0) LURN__TRY(lurn__need(ctx, who, "tensors", tensors));
   for (int64_t i = 0; i < n; i++) {
     if (tensors[i] == NULL) return lurn__fail(ctx, LURN_EVALUE, "%s: a tensor is missing", who);
     if (tensors[i]->ctx != ctx) return lurn__fail(ctx, LURN_ESTATE, "%s: a tensor belongs to another context", who);

@@ -237,11 +237,16 @@ static lurn_status run(lurn__call *call, lurn_tensor **out) {
 }
 
 lurn_status lurn_op_call(lurn_ctx *ctx, const lurn_op_info *info, const void *args, lurn_tensor **out) {
+  LURN__TRY(lurn__need(ctx, "op_call", "op", info));
+  LURN__TRY(lurn__need(ctx, info->name, "arguments", args));
+  LURN__TRY(lurn__need_place(ctx, info->name, out));
   lurn__call call = {.ctx = ctx, .info = info, .args = args};
   return run(&call, out);
 }
 
 lurn_status lurn_op_call_inplace(lurn_ctx *ctx, const lurn_op_info *info, const void *args) {
+  LURN__TRY(lurn__need(ctx, "op_call_inplace", "op", info));
+  LURN__TRY(lurn__need(ctx, info->name, "arguments", args));
   lurn__call call = {.ctx = ctx, .info = info, .args = args, .inplace = true};
   if (!info->has_inplace) return lurn__fail(ctx, LURN_EVALUE, "%s has no in-place variant", info->name);
   return run(&call, NULL);

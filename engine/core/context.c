@@ -4,6 +4,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
 
 #include "core/cpu.h"
 #include "core/rng.h"
@@ -37,7 +40,7 @@ static lurn_isa choose_isa(const lurn_config *config) {
 lurn_status lurn_ctx_new(const lurn_config *config, lurn_ctx **out) {
   static const lurn_config defaults;
   if (config == NULL) config = &defaults;
-  if (config->num_threads < 0 || config->num_threads > LURN__MAX_THREADS) return LURN_EVALUE;
+  if (out == NULL || config->num_threads < 0 || config->num_threads > LURN__MAX_THREADS) return LURN_EVALUE;
   lurn_alloc_fn alloc = config->alloc != NULL ? config->alloc : default_alloc;
   lurn_ctx *ctx = alloc(config->alloc_ud, NULL, 0, sizeof *ctx);
   if (ctx == NULL) return LURN_ENOMEM;
@@ -71,9 +74,10 @@ void lurn_ctx_free(lurn_ctx *ctx) {
   lurn__ctx_release(ctx);
 }
 
-const char *lurn_error(const lurn_ctx *ctx) { return ctx->error; }
+const char *lurn_error(const lurn_ctx *ctx) { return ctx != NULL ? ctx->error : "no context given"; }
 
 lurn_status lurn_fail(lurn_ctx *ctx, lurn_status status, const char *fmt, ...) {
+  if (ctx == NULL || fmt == NULL) return status;
   char text[sizeof ctx->error];
   va_list args;
   va_start(args, fmt);
@@ -81,6 +85,15 @@ lurn_status lurn_fail(lurn_ctx *ctx, lurn_status status, const char *fmt, ...) {
   va_end(args);
   memcpy(ctx->error, text, sizeof text);
   return status;
+}
+
+lurn_status lurn__need(lurn_ctx *ctx, const char *who, const char *what, const void *p) {
+  if (ctx == NULL) return LURN_EVALUE;
+  return p != NULL ? LURN_OK : lurn__fail(ctx, LURN_EVALUE, "%s: no %s given", who, what);
+}
+
+lurn_status lurn__need_place(lurn_ctx *ctx, const char *who, const void *out) {
+  return lurn__need(ctx, who, "place for the result", out);
 }
 
 static void *taken(lurn_ctx *ctx, void *p, size_t bytes) {
@@ -117,7 +130,13 @@ size_t lurn_memory_held(const lurn_ctx *ctx) { return ctx->pool.live + ctx->pool
 size_t lurn_memory_peak(const lurn_ctx *ctx) { return ctx->pool.peak; }
 void lurn_memory_reset_peak(lurn_ctx *ctx) { ctx->pool.peak = ctx->pool.live; }
 uint64_t lurn_memory_allocations(const lurn_ctx *ctx) { return ctx->pool.host_allocations; }
-void lurn_memory_trim(lurn_ctx *ctx) { lurn__pool_trim(&ctx->pool); }
+/* glibc keeps small blocks that were freed, of this library and of all else in the process, until it is told. */
+void lurn_memory_trim(lurn_ctx *ctx) {
+  lurn__pool_trim(&ctx->pool);
+#ifdef __GLIBC__
+  if (ctx->pool.alloc == default_alloc) malloc_trim(0);
+#endif
+}
 
 bool lurn_set_grad_enabled(lurn_ctx *ctx, bool on) {
   bool before = ctx->grad_enabled;

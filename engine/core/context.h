@@ -31,6 +31,11 @@ struct lurn_ctx {
  * include the current text. */
 #define lurn__fail lurn_fail
 
+/* LURN_EVALUE and "WHO: no WHAT given" when p is NULL; without a text when there is no context to hold it. */
+lurn_status lurn__need(lurn_ctx *ctx, const char *who, const char *what, const void *p);
+/* The same for out-parameters: "WHO: no place for the result given". */
+lurn_status lurn__need_place(lurn_ctx *ctx, const char *who, const void *out);
+
 /* Memory from the context's pool.  NULL only when the host's allocator says no; the error text is then set.  Zero bytes give a
  * valid pointer.  Freeing takes the size that was asked for; NULL is fine. */
 void *lurn__alloc(lurn_ctx *ctx, size_t bytes) LURN_CHECKED;

@@ -19,9 +19,9 @@ size_t lurn_dtype_size(lurn_dtype dtype) { return (unsigned)dtype < LURN_DTYPE_C
 bool lurn_dtype_is_float(lurn_dtype dtype) { return dtype == LURN_FLOAT32 || dtype == LURN_FLOAT64; }
 
 bool lurn_dtype_parse(const char *name, lurn_dtype *out) {
-  for (int i = 0; i < LURN_DTYPE_COUNT; i++)
+  for (int i = 0; i < LURN_DTYPE_COUNT && name != NULL; i++)
     if (strcmp(name, dtypes[i].name) == 0) {
-      *out = (lurn_dtype)i;
+      if (out != NULL) *out = (lurn_dtype)i;
       return true;
     }
   return false;

@@ -6,6 +6,7 @@ lurn_status lurn__shape_make(lurn_ctx *ctx, const char *who, int64_t ndim, const
   if (ndim < 0 || ndim > LURN_MAX_DIMS)
     return lurn__fail(ctx, LURN_ESHAPE, "%s: %lld dimensions; a tensor has at most %d", who, (long long)ndim,
                       LURN_MAX_DIMS);
+  if (ndim > 0) LURN__TRY(lurn__need(ctx, who, "shape", sizes));
   lurn__shape shape = {.ndim = (int)ndim};
   for (int i = 0; i < shape.ndim; i++) {
     if (sizes[i] < 0) return lurn__fail(ctx, LURN_ESHAPE, "%s: negative size %lld", who, (long long)sizes[i]);

@@ -54,6 +54,7 @@ lurn_status lurn__tensor_alias(const lurn_tensor *t, lurn_tensor **out) {
 }
 
 lurn_tensor *lurn_retain(lurn_tensor *t) {
+  if (t == NULL) return NULL;
   t->refs++;
   return t;
 }
@@ -106,6 +107,7 @@ static lurn_status check_dtype(lurn_ctx *ctx, const char *who, lurn_dtype dtype)
 static lurn_status make(lurn_ctx *ctx, const char *who, lurn_dtype dtype, int ndim, const int64_t *sizes,
                         lurn_tensor **out) {
   lurn__shape shape;
+  LURN__TRY(lurn__need_place(ctx, who, out));
   LURN__TRY(check_dtype(ctx, who, dtype));
   LURN__TRY(lurn__shape_make(ctx, who, ndim, sizes, &shape));
   return lurn__tensor_new(ctx, dtype, &shape, out);
@@ -117,6 +119,7 @@ lurn_status lurn_empty(lurn_ctx *ctx, lurn_dtype dtype, int ndim, const int64_t 
 
 lurn_status lurn_zeros(lurn_ctx *ctx, lurn_dtype dtype, int ndim, const int64_t *sizes, lurn_tensor **out) {
   lurn_tensor *t;
+  LURN__TRY(lurn__need_place(ctx, "zeros", out));
   LURN__TRY(make(ctx, "zeros", dtype, ndim, sizes, &t));
   memset(t->storage->data, 0, t->storage->bytes);
   *out = t;
@@ -126,6 +129,7 @@ lurn_status lurn_zeros(lurn_ctx *ctx, lurn_dtype dtype, int ndim, const int64_t 
 lurn_status lurn_full(lurn_ctx *ctx, lurn_dtype dtype, int ndim, const int64_t *sizes, double value,
                       lurn_tensor **out) {
   lurn_tensor *t;
+  LURN__TRY(lurn__need_place(ctx, "full", out));
   LURN__TRY(make(ctx, "full", dtype, ndim, sizes, &t));
   size_t width = lurn_dtype_size(dtype), bytes = t->storage->bytes;
   char *data = t->storage->data;
@@ -139,7 +143,12 @@ lurn_status lurn_full(lurn_ctx *ctx, lurn_dtype dtype, int ndim, const int64_t *
 lurn_status lurn_from_data(lurn_ctx *ctx, lurn_dtype dtype, int ndim, const int64_t *sizes, const void *data,
                            lurn_tensor **out) {
   lurn_tensor *t;
+  LURN__TRY(lurn__need_place(ctx, "from_data", out));
   LURN__TRY(make(ctx, "from_data", dtype, ndim, sizes, &t));
+  if (t->storage->bytes > 0 && data == NULL) {
+    lurn_release(t);
+    return lurn__need(ctx, "from_data", "data", data);
+  }
   if (t->storage->bytes > 0) memcpy(t->storage->data, data, t->storage->bytes);
   *out = t;
   return LURN_OK;
@@ -148,6 +157,7 @@ lurn_status lurn_from_data(lurn_ctx *ctx, lurn_dtype dtype, int ndim, const int6
 lurn_status lurn_from_buffer(lurn_ctx *ctx, lurn_dtype dtype, int ndim, const int64_t *sizes, void *data,
                              void (*free_fn)(void *ud, void *data), void *ud, lurn_tensor **out) {
   lurn__shape shape;
+  LURN__TRY(lurn__need_place(ctx, "from_buffer", out));
   LURN__TRY(check_dtype(ctx, "from_buffer", dtype));
   LURN__TRY(lurn__shape_make(ctx, "from_buffer", ndim, sizes, &shape));
   size_t width = lurn_dtype_size(dtype);
@@ -169,12 +179,14 @@ lurn_status lurn_from_buffer(lurn_ctx *ctx, lurn_dtype dtype, int ndim, const in
 }
 
 lurn_status lurn_scalar(lurn_ctx *ctx, double value, lurn_tensor **out) {
+  LURN__TRY(lurn__need_place(ctx, "scalar", out));
   LURN__TRY(lurn_full(ctx, LURN_FLOAT64, 0, NULL, value, out));
   (*out)->weak = true;
   return LURN_OK;
 }
 
 lurn_status lurn_scalar_int(lurn_ctx *ctx, int64_t value, lurn_tensor **out) {
+  LURN__TRY(lurn__need_place(ctx, "scalar_int", out));
   LURN__TRY(lurn_empty(ctx, LURN_INT64, 0, NULL, out));
   *lurn__i64(*out) = value;
   (*out)->weak = true;
@@ -182,7 +194,8 @@ lurn_status lurn_scalar_int(lurn_ctx *ctx, int64_t value, lurn_tensor **out) {
 }
 
 lurn_status lurn_detach(lurn_ctx *ctx, lurn_tensor *t, lurn_tensor **out) {
-  (void)ctx;
+  LURN__TRY(lurn__need(ctx, "detach", "tensor", t));
+  LURN__TRY(lurn__need_place(ctx, "detach", out));
   return lurn__tensor_alias(t, out);
 }
 
@@ -240,6 +253,7 @@ bool lurn__tensor_overlaps(const lurn_tensor *a, const lurn_tensor *b) {
 
 static lurn_status element(const lurn_tensor *t, const char *who, const int64_t *index, void **out) {
   int64_t at = 0;
+  if (t->shape.ndim > 0) LURN__TRY(lurn__need(t->ctx, who, "index", index));
   for (int i = 0; i < t->shape.ndim; i++) {
     int64_t size = t->shape.size[i], where = index[i] < 0 ? index[i] + size : index[i];
     if (where < 0 || where >= size) {
@@ -255,6 +269,8 @@ static lurn_status element(const lurn_tensor *t, const char *who, const int64_t 
 
 lurn_status lurn_tensor_get(lurn_tensor *t, const int64_t *index, double *out) {
   void *p;
+  if (t == NULL) return LURN_EVALUE;
+  LURN__TRY(lurn__need_place(t->ctx, "get", out));
   LURN__TRY(element(t, "get", index, &p));
   *out = lurn__load(t->dtype, p);
   return LURN_OK;
@@ -262,6 +278,8 @@ lurn_status lurn_tensor_get(lurn_tensor *t, const int64_t *index, double *out) {
 
 lurn_status lurn_tensor_get_int(lurn_tensor *t, const int64_t *index, int64_t *out) {
   void *p;
+  if (t == NULL) return LURN_EVALUE;
+  LURN__TRY(lurn__need_place(t->ctx, "get", out));
   LURN__TRY(element(t, "get", index, &p));
   *out = lurn__load_int(t->dtype, p);
   return LURN_OK;
@@ -275,6 +293,7 @@ static void touch_through(lurn_tensor *t) {
 }
 
 static lurn_status check_writable(lurn_tensor *t) {
+  if (t == NULL) return LURN_EVALUE;
   if (t->ctx->grad_enabled && t->requires_grad)
     return lurn__fail(t->ctx, LURN_ESTATE,
                       "set: a single element of a tensor that requires a gradient; "
@@ -303,6 +322,7 @@ lurn_status lurn_tensor_set_int(lurn_tensor *t, const int64_t *index, int64_t va
 /* ---- Gradient fields --------------------------------------------------------------------------------------- */
 
 lurn_status lurn_tensor_set_requires_grad(lurn_tensor *t, bool on) {
+  if (t == NULL) return LURN_EVALUE;
   if (t->node != NULL)
     return on ? LURN_OK
               : lurn__fail(t->ctx, LURN_ESTATE,
@@ -318,6 +338,7 @@ lurn_status lurn_tensor_set_requires_grad(lurn_tensor *t, bool on) {
 }
 
 lurn_status lurn_tensor_set_grad(lurn_tensor *t, lurn_tensor *grad) {
+  if (t == NULL) return LURN_EVALUE;
   if (grad != NULL && (grad->dtype != t->dtype || !lurn__shape_equal(&grad->shape, &t->shape))) {
     char expected[LURN__SHAPE_TEXT], given[LURN__SHAPE_TEXT];
     return lurn__fail(t->ctx, LURN_ESHAPE, "grad: expected %s %s like the tensor, got %s %s", lurn_dtype_name(t->dtype),

@@ -176,6 +176,7 @@ void lurn__parallel_again(lurn_ctx *ctx, int64_t n_tasks, lurn__task_fn *fn, voi
 }
 
 lurn_status lurn_set_num_threads(lurn_ctx *ctx, int n) {
+  if (ctx == NULL) return LURN_EVALUE;
   if (n < 1 || n > LURN__MAX_THREADS)
     return lurn__fail(ctx, LURN_EVALUE, "set_num_threads: %d is not between 1 and %d", n, LURN__MAX_THREADS);
   if (n == ctx->num_threads) return LURN_OK;

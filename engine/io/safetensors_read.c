@@ -72,13 +72,10 @@ static lurn_status opened(lurn_archive *archive, lurn_status status, lurn_archiv
   return status;
 }
 
-static lurn_status check_given(lurn_ctx *ctx, const char *what, const void *given) {
-  return given != NULL ? LURN_OK : lurn__fail(ctx, LURN_EVALUE, "load: no %s given", what);
-}
-
 lurn_status lurn__archive_open_with(lurn_ctx *ctx, const lurn__sys *sys, const char *path, lurn_archive **out) {
   uint64_t file_bytes;
-  LURN__TRY(check_given(ctx, "path", path));
+  LURN__TRY(lurn__need(ctx, "load", "path", path));
+  LURN__TRY(lurn__need_place(ctx, "load", out));
   lurn_archive *archive = new_archive(ctx, sys, path);
   if (archive == NULL) return LURN_ENOMEM;
   lurn_status status = lurn__file_open(ctx, sys, path, &archive->fd, &file_bytes);
@@ -91,8 +88,9 @@ lurn_status lurn_archive_open(lurn_ctx *ctx, const char *path, lurn_archive **ou
 }
 
 lurn_status lurn_archive_open_memory(lurn_ctx *ctx, const char *name, const void *p, size_t bytes, lurn_archive **out) {
-  LURN__TRY(check_given(ctx, "name", name));
-  LURN__TRY(check_given(ctx, "bytes", p));
+  LURN__TRY(lurn__need(ctx, "load", "name", name));
+  if (bytes > 0) LURN__TRY(lurn__need(ctx, "load", "bytes", p));
+  LURN__TRY(lurn__need_place(ctx, "load", out));
   lurn_archive *archive = new_archive(ctx, &lurn__sys_real, name);
   if (archive == NULL) return LURN_ENOMEM;
   archive->memory = p;
@@ -140,7 +138,7 @@ const int64_t *lurn_archive_shape(const lurn_archive *archive, int64_t i) {
 }
 
 int64_t lurn_archive_find(const lurn_archive *archive, const char *name) {
-  int64_t low = 0, high = archive->n_entries;
+  int64_t low = 0, high = name != NULL ? archive->n_entries : 0;
   while (low < high) {
     int64_t middle = low + (high - low) / 2;
     int order = strcmp(archive->header + archive->by_name[middle], name);
@@ -195,8 +193,10 @@ static lurn_status fill(const lurn_archive *archive, const lurn__entry *e, lurn_
 }
 
 lurn_status lurn_archive_tensor(lurn_archive *archive, int64_t i, lurn_tensor **out) {
+  if (archive == NULL) return LURN_EVALUE;
   lurn_ctx *ctx = archive->ctx;
   const lurn__entry *e = entry_at(archive, i);
+  LURN__TRY(lurn__need_place(ctx, archive->path, out));
   if (e == NULL)
     return lurn__fail(ctx, LURN_EINDEX, "%s: tensor number %lld of %lld", archive->path, (long long)i + ctx->index_base,
                       (long long)archive->n_entries);

@@ -69,7 +69,7 @@ static lurn_status check_count(lurn_ctx *ctx, const char *what, int64_t n) {
 }
 
 static lurn_status check_given(lurn_ctx *ctx, const char *what, const void *list, int64_t n) {
-  return list != NULL || n == 0 ? LURN_OK : lurn__fail(ctx, LURN_EVALUE, "save: no %s given", what);
+  return n == 0 ? LURN_OK : lurn__need(ctx, "save", what, list);
 }
 
 static lurn_status check(const contents *c) {
@@ -268,7 +268,7 @@ lurn_status lurn__save_with(lurn_ctx *ctx, const lurn__sys *sys, const char *pat
                             lurn_tensor *const *tensors, int64_t n, const char *const *metadata, int64_t n_metadata) {
   contents c = {ctx, names, tensors, metadata, n, n_metadata};
   uint64_t places[WIDTHS];
-  LURN__TRY(check_given(ctx, "path", path, 1));
+  LURN__TRY(lurn__need(ctx, "save", "path", path));
   LURN__TRY(check(&c));
   if (!find_places(&c, places)) return lurn__fail(ctx, LURN_EVALUE, "save: the tensors are larger than a file can be");
   lurn__file file;

@@ -249,6 +249,8 @@ lurn_status lurn__grad_buffer(lurn__grad_call *grad, int i);
     const struct lurn__##name##_args args_ = {LURN__EACH(LURN__VALUE_, __VA_ARGS__)};                                  \
     lurn_tensor **const slots_[] = {LURN__EACH(LURN__OUTPUT_, __VA_ARGS__)};                                           \
     lurn_tensor *results_[LURN__MAX_OUT];                                                                              \
+    for (size_t i_ = 0; i_ < sizeof slots_ / sizeof slots_[0]; i_++)                                                   \
+      LURN__TRY(lurn__need_place(ctx, #name, slots_[i_]));                                                             \
     LURN__TRY(run(ctx, lurn_op_at(LURN__ID_##name), &args_, results_));                                                \
     for (size_t i_ = 0; i_ < sizeof slots_ / sizeof slots_[0]; i_++) *slots_[i_] = results_[i_];                       \
     return LURN_OK;                                                                                                    \

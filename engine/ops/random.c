@@ -40,7 +40,7 @@ static void bernoulli_values(const uint32_t word[4], double p, double unused, do
 }
 
 static lurn_status check_target(lurn_ctx *ctx, const char *who, const lurn_tensor *t, bool any_dtype) {
-  if (t == NULL) return lurn__fail(ctx, LURN_EVALUE, "%s: no tensor given", who);
+  LURN__TRY(lurn__need(ctx, who, "tensor", t));
   if (t->ctx != ctx) return lurn__fail(ctx, LURN_ESTATE, "%s: the tensor belongs to another context", who);
   if (!any_dtype && !lurn_dtype_is_float(t->dtype))
     return lurn__fail(ctx, LURN_EDTYPE, "%s: the tensor is %s; expected float32 or float64", who,
@@ -99,6 +99,7 @@ static uint64_t below(uint64_t range, uint32_t high, uint32_t low) {
 
 static lurn_status new_integers(lurn_ctx *ctx, const char *who, int ndim, const int64_t *sizes, lurn_tensor **out) {
   lurn__shape shape;
+  LURN__TRY(lurn__need_place(ctx, who, out));
   LURN__TRY(lurn__shape_make(ctx, who, ndim, sizes, &shape));
   return lurn__tensor_new(ctx, LURN_INT64, &shape, out);
 }

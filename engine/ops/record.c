@@ -1,6 +1,7 @@
 #include "ops/record.h"
 
 lurn_status lurn_record_new(lurn_ctx *ctx, lurn_record **out) {
+  LURN__TRY(lurn__need_place(ctx, "record_new", out));
   lurn_record *record = lurn__alloc_zeroed(ctx, sizeof *record);
   if (record == NULL) return LURN_ENOMEM;
   record->refs = 1;
@@ -11,7 +12,7 @@ lurn_status lurn_record_new(lurn_ctx *ctx, lurn_record **out) {
 }
 
 lurn_record *lurn_record_retain(lurn_record *record) {
-  record->refs++;
+  if (record != NULL) record->refs++;
   return record;
 }
 
@@ -24,7 +25,7 @@ void lurn_record_release(lurn_record *record) {
 }
 
 lurn_tensor *lurn_record_get(const lurn_record *record, lurn_record_field field) {
-  return (unsigned)field < LURN_RECORD_FIELDS ? record->field[field] : NULL;
+  return record != NULL && (unsigned)field < LURN_RECORD_FIELDS ? record->field[field] : NULL;
 }
 
 void lurn__record_put(lurn_record *record, lurn_record_field field, lurn_tensor *t) {

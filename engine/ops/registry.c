@@ -75,7 +75,7 @@ int lurn_op_count(void) { return LURN__OP_COUNT; }
 const lurn_op_info *lurn_op_at(int i) { return i >= 0 && i < LURN__OP_COUNT ? &entries[i].info : NULL; }
 
 const lurn_op_info *lurn_op_find(const char *name) {
-  for (int i = 0; i < LURN__OP_COUNT; i++)
+  for (int i = 0; i < LURN__OP_COUNT && name != NULL; i++)
     if (strcmp(entries[i].info.name, name) == 0) return &entries[i].info;
   return NULL;
 }
@@ -86,6 +86,6 @@ const char *lurn__call_name(const lurn__call *call) {
 
 const lurn__op *lurn__op_of(const lurn_op_info *info) { return ((const entry *)(const void *)info)->op; }
 
-const char *lurn_op_doc(const lurn_op_info *info) { return lurn__op_of(info)->doc; }
+const char *lurn_op_doc(const lurn_op_info *info) { return info != NULL ? lurn__op_of(info)->doc : NULL; }
 
-bool lurn_op_is_differentiable(const lurn_op_info *info) { return lurn__op_of(info)->backward != NULL; }
+bool lurn_op_is_differentiable(const lurn_op_info *info) { return info != NULL && lurn__op_of(info)->backward != NULL; }

@@ -7,6 +7,7 @@
 /* ---- Which gradients --------------------------------------------------------------------------------------- */
 
 static lurn_status check_params(lurn_ctx *ctx, const char *who, lurn_tensor *const *params, int64_t n) {
+  if (n > 0) LURN__TRY(lurn__need(ctx, who, "parameters", params));
   for (int64_t i = 0; i < n; i++) {
     long long number = (long long)i + ctx->index_base;
     if (params[i] == NULL) return lurn__fail(ctx, LURN_EVALUE, "%s: parameter %lld is missing", who, number);

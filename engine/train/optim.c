@@ -9,6 +9,7 @@
 lurn_status lurn_optim_new(lurn_ctx *ctx, lurn_optim_kind kind, lurn_optim **out) {
   if (lurn__optim_rule_of(kind) == NULL)
     return lurn__fail(ctx, LURN_EVALUE, "optim: there is no optimizer number %d", (int)kind);
+  LURN__TRY(lurn__need_place(ctx, "optim", out));
   lurn_optim *opt = lurn__alloc(ctx, sizeof *opt);
   if (opt == NULL) return LURN_ENOMEM;
   *opt = (lurn_optim){.ctx = ctx, .kind = kind};
@@ -82,10 +83,12 @@ static lurn_status check_param(const lurn_optim *opt, lurn_tensor *const *params
 
 lurn_status lurn_optim_add_group(lurn_optim *opt, lurn_tensor *const *params, int64_t n,
                                  const lurn_optim_options *options, int *number) {
+  if (opt == NULL) return LURN_EVALUE;
   lurn_optim_options defaults = lurn_optim_defaults(opt->kind);
   if (options == NULL) options = &defaults;
   LURN__TRY(lurn__optim_check(opt->ctx, opt->kind, options));
   if (n < 0) return lurn__fail(opt->ctx, LURN_EVALUE, "optim: %lld parameters", (long long)n);
+  if (n > 0) LURN__TRY(lurn__need(opt->ctx, lurn__optim_rule_of(opt->kind)->name, "parameters", params));
   for (int64_t i = 0; i < n; i++) LURN__TRY(check_param(opt, params, i));
   lurn__optim_group *group = lurn__alloc_zeroed(opt->ctx, group_bytes(n));
   if (group == NULL) return LURN_ENOMEM;
@@ -139,6 +142,7 @@ static void settle(lurn__optim_group *group, bool keep) {
 }
 
 lurn_status lurn_optim_step(lurn_optim *opt) {
+  if (opt == NULL) return LURN_EVALUE;
   lurn_status status = prepare(opt);
   lurn__optim_group *group = opt->first;
   for (; group != NULL && status == LURN_OK; group = group->next) update_group(opt, group);

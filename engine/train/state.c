@@ -32,6 +32,10 @@ static lurn_status read_entry(const lurn_optim *opt, const lurn__optim_param *pa
 }
 
 lurn_status lurn_optim_state_at(lurn_optim *opt, int64_t i, char name[64], lurn_tensor **out) {
+  if (opt == NULL) return LURN_EVALUE;
+  const char *who = lurn__optim_rule_of(opt->kind)->name;
+  LURN__TRY(lurn__need(opt->ctx, who, "place for the name", name));
+  LURN__TRY(lurn__need_place(opt->ctx, who, out));
   int64_t number = 0, rest = i;
   for (const lurn__optim_group *group = opt->first; group != NULL && i >= 0; group = group->next)
     for (int64_t j = 0; j < group->n; j++, number++) {
@@ -40,8 +44,7 @@ lurn_status lurn_optim_state_at(lurn_optim *opt, int64_t i, char name[64], lurn_
       if (rest < entries) return read_entry(opt, param, number, rest, name, out);
       rest -= entries;
     }
-  return lurn__fail(opt->ctx, LURN_EINDEX, "%s: there is no state number %" PRId64,
-                    lurn__optim_rule_of(opt->kind)->name, i);
+  return lurn__fail(opt->ctx, LURN_EINDEX, "%s: there is no state number %" PRId64, who, i);
 }
 
 /* ---- Setting ----------------------------------------------------------------------------------------------- */
@@ -113,8 +116,10 @@ static lurn_status set_slot(lurn_optim *opt, const char *name, lurn__optim_param
 }
 
 lurn_status lurn_optim_set_state(lurn_optim *opt, const char *name, lurn_tensor *value) {
+  if (opt == NULL) return LURN_EVALUE;
   const lurn__optim_rule *rule = lurn__optim_rule_of(opt->kind);
   int64_t number;
+  LURN__TRY(lurn__need(opt->ctx, rule->name, "name", name));
   if (value == NULL) return lurn__fail(opt->ctx, LURN_EVALUE, "%s: no tensor given for a state", rule->name);
   const char *what = parse(name, &number);
   bool is_step = what != NULL && strcmp(what, "step") == 0;

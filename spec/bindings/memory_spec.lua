@@ -44,6 +44,19 @@ describe("memory()", function()
     local after, rest = lurn.memory()
     assert.equal(after, rest)
   end)
+
+  it("goes back to the system, that of many small tensors too", function()
+    collectgarbage()
+    lurn.memory_trim()
+    local before = resident "VmRSS"
+    local rows = lurn.ones(1, 1):expand(1 << 18, 1):unbind(1)
+    assert.equal(1 << 18, #rows)
+    rows = nil -- luacheck: ignore 311
+    collectgarbage() -- frees what tensors hold,
+    collectgarbage() -- then what stood for them in Lua
+    lurn.memory_trim()
+    if before and not sanitized then assert.is_true(resident "VmRSS" - before < 32) end
+  end)
 end)
 
 describe("garbage", function()

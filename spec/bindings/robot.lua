@@ -3,7 +3,8 @@
 --
 --   lurn spec/bindings/robot.lua SEED CALLS [trace]     CALLS of each function; trace: prints each before it is made
 --
--- Run it in a directory of its own: it calls lurn.save.  The last line is "robot: F functions, R results, E errors".
+-- Run it in a directory of its own: it calls lurn.save.  The last line is "robot: F functions, R results, E errors", before it
+-- "resident: M MB" where the system tells what the process still holds when all is dropped.
 
 package.path = arg[0]:match "^(.*)bindings/robot%.lua$" .. "?.lua;" .. package.path
 local lurn = require "lurn"
@@ -294,4 +295,17 @@ end
 local w = lurn.ones(3, { requires_grad = true });
 (w * w):sum():backward()
 assert(w.grad:sum():item() == 6)
+
+local function resident()
+  local file = io.open "/proc/self/status"
+  local kilobytes = file and file:read("a"):match "VmRSS:%s*(%d+)"
+  if file then file:close() end
+  return kilobytes and kilobytes // 1024
+end
+
+collectgarbage()
+collectgarbage()
+lurn.memory_trim()
+local megabytes = resident()
+if megabytes then print(("resident: %d MB"):format(megabytes)) end
 print(("robot: %d functions, %d results, %d errors"):format(#found, results, errors))

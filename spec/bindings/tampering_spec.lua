@@ -353,9 +353,9 @@ describe("the robot", function()
     local function absolute(path) return path:sub(1, 1) == "/" and path or here .. "/" .. path end
     local directory = os.tmpname()
     os.remove(directory)
-    -- So that absurd sizes fail instead of filling the machine.
+    -- So that absurd sizes fail instead of filling the machine, whose memory then bounds what is resident on the way.
     local limit = sanitized and "ASAN_OPTIONS=$ASAN_OPTIONS:allocator_may_return_null=1:max_allocation_size_mb=1024"
-      or "ulimit -v 8000000;"
+      or "ulimit -v 3000000;"
     local words = "mkdir '%s' && cd '%s' && { %s '%s' '%s/spec/bindings/robot.lua' %d %d; } 2>&1; echo status $?"
     local command = words:format(directory, directory, limit, absolute(os.getenv "LURN" or arg[-1]), here,
       tonumber(os.getenv "LURN_SEED" or 1), tonumber(os.getenv "LURN_ROBOT" or 6))
@@ -364,5 +364,7 @@ describe("the robot", function()
     pipe:close()
     os.execute(("rm -rf '%s'"):format(directory))
     assert.matches("robot: %d+ functions, %d+ results, %d+ errors\nstatus 0\n$", output)
+    local resident = tonumber(output:match "\nresident: (%d+) MB\n")
+    if resident and not sanitized then assert.is_true(resident < 64) end
   end)
 end)

@@ -34,11 +34,6 @@ Cell.kind, Cell.gates, Cell.has_cell = "Cell", 1, false
 local bias_option = { name = "bias", kind = "flag", default = true }
 Cell.schema = { bias_option, noise.zoneout_option }
 
--- The options of all cells and some more.
-function Cell.schema_with(more)
-  return table.move(more, 1, #more, #Cell.schema + 1, table.move(Cell.schema, 1, #Cell.schema, 1, {}))
-end
-
 ---What the options of one kind of cell, which are fields by now, change before there are weights.
 function Cell:_choose() end
 
@@ -168,7 +163,7 @@ end
 ---@overload fun(input_size: integer, hidden_size: integer, options?: table): lurn.nn.RNNCell
 local RNNCell = Cell:extend "RNNCell"
 RNNCell.kind = "RNNCell"
-RNNCell.schema = Cell.schema_with { gates.nonlinearity, table.unpack(gates.lstm_only "nn.LSTMCell") }
+RNNCell.schema = options.join(Cell.schema, { gates.nonlinearity, table.unpack(gates.lstm_only "nn.LSTMCell") })
 
 function RNNCell:init(input_size, hidden_size, given)
   Cell.init(self, input_size, hidden_size, given)
@@ -200,7 +195,7 @@ end
 ---@overload fun(input_size: integer, hidden_size: integer, options?: table): lurn.nn.LSTMCell
 local LSTMCell = Cell:extend "LSTMCell"
 LSTMCell.kind, LSTMCell.gates, LSTMCell.has_cell = "LSTMCell", 4, true
-LSTMCell.schema = Cell.schema_with(gates.of_lstm_cell)
+LSTMCell.schema = options.join(Cell.schema, gates.of_lstm_cell)
 
 function LSTMCell:init(input_size, hidden_size, given)
   Cell.init(self, input_size, hidden_size, given)
@@ -236,7 +231,7 @@ end
 ---@overload fun(input_size: integer, hidden_size: integer, options?: {bias: boolean}): lurn.nn.GRUCell
 local GRUCell = Cell:extend "GRUCell"
 GRUCell.kind, GRUCell.gates = "GRUCell", 3
-GRUCell.schema = Cell.schema_with(gates.lstm_only "nn.LSTMCell")
+GRUCell.schema = options.join(Cell.schema, gates.lstm_only "nn.LSTMCell")
 
 function GRUCell:init(input_size, hidden_size, given)
   Cell.init(self, input_size, hidden_size, given)

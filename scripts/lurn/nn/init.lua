@@ -71,7 +71,7 @@ for name, class in pairs(losses) do nn[name] = class end
 
 -- Methods of all classes but nn.Module, which sees to its own, say so when they are called with a dot. What a class
 -- inherits from one that is not public is its own too.
-local called_otherwise = { init = true, forward = true, extra_repr = true, drop = true, schema_with = true }
+local called_otherwise = { init = true, forward = true, extra_repr = true, drop = true }
 local guarded = { [nn.Module] = true }
 for _, class in pairs(nn) do
   while type(class) == "table" and rawget(class, "is_lurn_module") and not guarded[class] do

@@ -5,6 +5,7 @@ local cells = require "lurn.nn.cells"
 local gates = require "lurn.nn.gates"
 local initializers = require "lurn.nn.initializers"
 local noise = require "lurn.nn.noise"
+local options = require "lurn.nn.options"
 local parameter = require "lurn.nn.parameter"
 local Recurrent = require "lurn.nn.recurrent"
 local rnn = require "lurn.nn.rnn"
@@ -141,7 +142,7 @@ end
 ---@overload fun(input_size: integer, hidden_size: integer, options?: table): lurn.nn.LayerNormLSTM
 local LayerNormLSTM = layer_class("LayerNormLSTM", lstm_stepper, lstm_parts)
 LayerNormLSTM.gates, LayerNormLSTM.has_cell = 4, true
-LayerNormLSTM.schema = Recurrent.schema_with { eps_option, table.unpack(gates.of_lstm) }
+LayerNormLSTM.schema = options.join(Recurrent.schema, { eps_option, table.unpack(gates.of_lstm) })
 LayerNormLSTM._choose, LayerNormLSTM._shapes = rnn.LSTM._choose, rnn.LSTM._shapes
 
 ---@class lurn.nn.LayerNormGRUOptions: lurn.nn.RecurrentOptions
@@ -160,7 +161,7 @@ LayerNormLSTM._choose, LayerNormLSTM._shapes = rnn.LSTM._choose, rnn.LSTM._shape
 ---@overload fun(input_size: integer, hidden_size: integer, options?: table): lurn.nn.LayerNormGRU
 local LayerNormGRU = layer_class("LayerNormGRU", gru_stepper, gru_parts)
 LayerNormGRU.gates = 3
-LayerNormGRU.schema = Recurrent.schema_with { eps_option, table.unpack(gates.lstm_only "nn.LayerNormLSTM") }
+LayerNormGRU.schema = options.join(Recurrent.schema, { eps_option, table.unpack(gates.lstm_only "nn.LayerNormLSTM") })
 
 -- ---- Cells ----
 
@@ -192,7 +193,7 @@ end
 ---@overload fun(input_size: integer, hidden_size: integer, options?: table): lurn.nn.LayerNormLSTMCell
 local LayerNormLSTMCell = cell_class("LayerNormLSTMCell", lstm_stepper, lstm_parts)
 LayerNormLSTMCell.gates, LayerNormLSTMCell.has_cell = 4, true
-LayerNormLSTMCell.schema = cells.Cell.schema_with { eps_option, table.unpack(gates.of_lstm_cell) }
+LayerNormLSTMCell.schema = options.join(cells.Cell.schema, { eps_option, table.unpack(gates.of_lstm_cell) })
 LayerNormLSTMCell._choose = cells.LSTMCell._choose
 
 ---One step of nn.LayerNormGRU. Options: `bias` (true), `zoneout` (0), `eps` (1e-5).
@@ -200,7 +201,8 @@ LayerNormLSTMCell._choose = cells.LSTMCell._choose
 ---@overload fun(input_size: integer, hidden_size: integer, options?: table): lurn.nn.LayerNormGRUCell
 local LayerNormGRUCell = cell_class("LayerNormGRUCell", gru_stepper, gru_parts)
 LayerNormGRUCell.gates = 3
-LayerNormGRUCell.schema = cells.Cell.schema_with { eps_option, table.unpack(gates.lstm_only "nn.LayerNormLSTMCell") }
+LayerNormGRUCell.schema = options.join(cells.Cell.schema,
+  { eps_option, table.unpack(gates.lstm_only "nn.LayerNormLSTMCell") })
 
 layer_norm_rnn.LayerNormLSTM, layer_norm_rnn.LayerNormGRU = LayerNormLSTM, LayerNormGRU
 layer_norm_rnn.LayerNormLSTMCell, layer_norm_rnn.LayerNormGRUCell = LayerNormLSTMCell, LayerNormGRUCell

@@ -113,4 +113,12 @@ function options.read(who, given, schema)
   return values
 end
 
+---A schema and some more.
+---@param schema lurn.nn.OptionSpec[]
+---@param more lurn.nn.OptionSpec[]
+---@return lurn.nn.OptionSpec[] # a new list
+function options.join(schema, more)
+  return table.move(more, 1, #more, #schema + 1, table.move(schema, 1, #schema, 1, {}))
+end
+
 return options

@@ -95,14 +95,6 @@ Recurrent.schema = {
   checkpoint.option,
 }
 
----The options of all layers and some more.
----@param more lurn.nn.OptionSpec[]
----@return lurn.nn.OptionSpec[]
-function Recurrent.schema_with(more)
-  local schema = table.move(Recurrent.schema, 1, #Recurrent.schema, 1, {})
-  return table.move(more, 1, #more, #schema + 1, schema)
-end
-
 -- ---- Making ----
 
 -- The weights of any layer and direction by the op's names, in the order in which they are made: "w_ih" is the

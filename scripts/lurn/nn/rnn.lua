@@ -2,6 +2,7 @@
 
 local core = require "lurn.core"
 local gates = require "lurn.nn.gates"
+local options = require "lurn.nn.options"
 local Recurrent = require "lurn.nn.recurrent"
 local State = require "lurn.nn.state"
 local walk = require "lurn.nn.walk"
@@ -21,7 +22,7 @@ RNN.kind = "RNN"
 ---@class lurn.nn.RNNOptions: lurn.nn.RecurrentOptions
 ---@field nonlinearity? "tanh"|"relu"|"sigmoid" ("tanh")
 
-RNN.schema = Recurrent.schema_with { gates.nonlinearity, table.unpack(gates.lstm_only "nn.LSTM") }
+RNN.schema = options.join(Recurrent.schema, { gates.nonlinearity, table.unpack(gates.lstm_only "nn.LSTM") })
 
 ---@param input_size integer
 ---@param hidden_size integer
@@ -70,7 +71,7 @@ LSTM.kind, LSTM.gates, LSTM.has_cell = "LSTM", 4, true
 ---@field peephole? boolean (false) gates see the cell
 ---@field coupled? boolean (false) the input gate is 1 - f
 
-LSTM.schema = Recurrent.schema_with(gates.of_lstm)
+LSTM.schema = options.join(Recurrent.schema, gates.of_lstm)
 
 ---@param input_size integer
 ---@param hidden_size integer
@@ -127,7 +128,7 @@ end
 local GRU = Recurrent:extend "GRU"
 GRU.kind, GRU.gates = "GRU", 3
 
-GRU.schema = Recurrent.schema_with(gates.lstm_only "nn.LSTM")
+GRU.schema = options.join(Recurrent.schema, gates.lstm_only "nn.LSTM")
 
 ---@param input_size integer
 ---@param hidden_size integer
