@@ -1,6 +1,7 @@
 #!/bin/sh
 # Runs what takes many minutes, of the build in $BUILD: every spec/endurance/*.lua, a million training steps, the allocations of Lua
-# that fail, each of them, Ctrl-C at two hundred moments, and two hundred calls of every function with anything.  The last line is "N passed, N failed".
+# that fail, each of them, Ctrl-C at two hundred moments, and two hundred calls of every function with anything.  The last line is
+# "N passed, N failed".
 set -u
 build=${BUILD:-build}
 passed=0 failed=0

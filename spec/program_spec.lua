@@ -113,8 +113,8 @@ describe("the program lurn", function()
         local output = pipe:read "a"
         return output, select(3, pipe:close())
       end
-      for _, words in ipairs { "-e 'print(1)'", "-e 'print(1) os.exit()'", "-e 'print(1) os.exit(true, true)'", "--help",
-        "-v" } do
+      for _, words in ipairs { "--help", "-v", "-e 'print(1)'", "-e 'print(1) os.exit()'",
+        "-e 'print(1) os.exit(true, true)'" } do
         local output, status = status_of(words)
         assert.matches("^lurn: cannot write to standard output[^\n]*\n$", output)
         assert.equal(1, status)

@@ -3,8 +3,8 @@
 --
 --   lurn spec/bindings/robot.lua SEED CALLS [trace]     CALLS of each function; trace: prints each before it is made
 --
--- Run it in a directory of its own: it calls lurn.save.  The last line is "robot: F functions, R results, E errors", before it
--- "resident: M MB" where the system tells what the process still holds when all is dropped.
+-- Run it in a directory of its own: it calls lurn.save.  The last line is "robot: F functions, R results,
+-- E errors", before it "resident: M MB" where the system tells what the process still holds when all is dropped.
 
 package.path = arg[0]:match "^(.*)bindings/robot%.lua$" .. "?.lua;" .. package.path
 local lurn = require "lurn"
