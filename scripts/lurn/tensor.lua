@@ -70,8 +70,8 @@ local function number_text(value)
   if value == -math.huge then return "-inf" end
   local size = math.abs(value)
   if value == math.floor(value) and size < 1e6 then return ("%d."):format(value) end
-  if size >= 1e6 or size < 1e-4 then return ("%.4e"):format(value) end
-  return ("%.4f"):format(value)
+  local text = (size >= 1e6 or size < 1e-4) and ("%.4e"):format(value) or ("%.4f"):format(value)
+  return (text:gsub("[^%de+-]+", ".")) -- whatever point the locale has: commas part the elements
 end
 
 -- The positions that are shown along a dimension; false stands for the gap.

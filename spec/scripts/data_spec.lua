@@ -31,7 +31,39 @@ end)
 
 local KOREAN = "나는 학교에 간다. 나는 책을 읽는다.\n"
 
+-- What a script prints where the decimal point is a comma; nil where no such locale can be made.
+local function in_a_comma_locale(code)
+  local directory = os.tmpname()
+  os.remove(directory)
+  local made = os.execute(("mkdir %s && localedef -i de_DE -f UTF-8 %s/de_DE.UTF-8 >/dev/null 2>&1"):format(directory,
+    directory))
+  local output
+  if made then
+    local script = file_with('assert(os.setlocale "de_DE.UTF-8") assert(("%.1f"):format(0.5) == "0,5")\n' .. code)
+    local lurn_program = os.getenv "LURN" or "build/bin/lurn"
+    local pipe = assert(io.popen(("LOCPATH=%s %s %s 2>&1"):format(directory, lurn_program, script)))
+    output = pipe:read "a"
+    pipe:close()
+  end
+  os.execute("rm -rf " .. directory)
+  return output
+end
+
 describe("lurn.data.json", function()
+  it("has points in numbers wherever it is written and read", function()
+    local output = in_a_comma_locale [[
+      local lurn, json = require "lurn", require "lurn.data.json"
+      local text = json.encode { 0.5, 1e300, -2.25e-300, 3, 4.0 }
+      print(text)
+      local list = json.decode(text)
+      print(list[1] == 0.5, list[2] == 1e300, list[3] == -2.25e-300, math.type(list[4]), math.type(list[5]))
+      print(lurn.tensor { 0.5, 2e7, 1e-5 })
+    ]]
+    if not output then return pending "there is no locale with a decimal comma here" end
+    assert.equal("[0.5,1.0000000000000001e+300,-2.25e-300,3,4.0]\ntrue\ttrue\ttrue\tinteger\tfloat\n" ..
+      "{    0.5000, 2.0000e+07, 1.0000e-05} [float32 {3}]\n", output)
+  end)
+
   it("writes values in a fixed order", function()
     assert.equal('{"a":[1,2.5,true],"b":{"c":"x\\n\\"\\\\\\u0001"},"d":{}}',
       json.encode { b = { c = 'x\n"\\\1' }, a = { 1, 2.5, true }, d = {} })

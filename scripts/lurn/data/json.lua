@@ -19,7 +19,7 @@ end
 local function encode_number(n)
   if math.type(n) == "integer" then return ("%d"):format(n) end
   if n ~= n or n == math.huge or n == -math.huge then error("json: " .. n .. " cannot be written", 0) end
-  local text = ("%.17g"):format(n)
+  local text = ("%.17g"):format(n):gsub("[^%de+-]+", ".") -- whatever point the locale has
   return text:find "[.e]" and text or text .. ".0" -- it stays a float
 end
 
