@@ -205,7 +205,7 @@ local function load_checkpoint(path)
   if not sections then stop("%s", metadata) end
   if metadata.format ~= "lurn.char_lm" then stop("%s: not a checkpoint of char_lm", path) end
   local saved, message = json.decode(metadata.options or "")
-  if type(saved) ~= "table" then stop("%s: no options (%s)", path, message) end
+  if type(saved) ~= "table" then stop("%s: no options (%s)", path, message or "not an object") end
   local vocab
   vocab, message = data.Vocab.parse(metadata.vocab or "")
   if not vocab then stop("%s: %s", path, message) end

@@ -302,7 +302,9 @@ function core.record() end
 
 -- ---- Files ------------------------------------------------------------------------------------
 
---- Writes safetensors, whole or not at all: names in alphabetical order, metadata are strings.
+--- Writes safetensors, whole or not at all: names in alphabetical order, metadata are strings.  A file that was there is
+--- replaced when the new one is on the disk, and keeps its permissions; where path is a symbolic link, the file it leads
+--- to is.  The disk needs room for both.  A process killed meanwhile leaves a file .lurn-*.tmp behind.
 ---@param path string
 ---@param tensors table<string, lurn.Tensor>
 ---@param metadata table<string, string>?
@@ -350,7 +352,7 @@ function core.memory() end
 --- Lets the peak that memory() tells begin anew, at what is in use now.
 function core.memory_reset_peak() end
 
---- Gives cached memory back to the system.
+--- Gives cached memory back to the system, and what malloc keeps of memory that Lua or the engine has freed.
 function core.memory_trim() end
 
 --- Seconds on a clock that only moves forward, for measuring.

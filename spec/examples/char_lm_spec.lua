@@ -280,6 +280,18 @@ describe("examples/char_lm.lua", function()
       local other = directory .. "/other.safetensors"
       assert(lurn.save(other, { ["a.b"] = lurn.zeros(1) }))
       assert.equal("char_lm: " .. other .. ": not a checkpoint of char_lm\n", (run("--sample --init_from " .. other)))
+      for message, metadata in pairs {
+        ["no options %(not an object%)"] = { options = "null" },
+        ["no options %(not JSON: .*%)"] = { options = "{" },
+        ["vocabulary: no level or no tokens"] = { options = "{}", vocab = "null" },
+        ["vocabulary: not JSON: .*"] = { options = "{}", vocab = "" },
+      } do
+        metadata.format = "lurn.char_lm"
+        assert(lurn.save(other, {}, metadata))
+        output, status = run("--init_from " .. other)
+        assert.matches("^char_lm: .*/other%.safetensors: " .. message .. "\n$", output)
+        assert.equal(1, status)
+      end
     end)
 
     it("says so when the text cannot be written", function()

@@ -175,7 +175,7 @@ describe("a vocabulary", function()
   end)
 
   it("is not read from anything else", function()
-    for _, text in ipairs { "", "{}", "3", '{"level":"utf8","tokens":[]}', '{"level":"x","tokens":["a"]}',
+    for _, text in ipairs { "", "{}", "3", "null", '{"level":"utf8","tokens":[]}', '{"level":"x","tokens":["a"]}',
       '{"level":"utf8","tokens":["a","a"]}', '{"level":"utf8","tokens":[1]}', '{"level":"bytes","tokens":[256]}',
       '{"level":"utf8","tokens":["a"],"unk":2}' } do
       local vocab, message = Vocab.parse(text)

@@ -195,7 +195,7 @@ end
 function Vocab.parse(text)
   check_text("Vocab.parse", text)
   local data, message = json.decode(text)
-  if data == nil then return nil, "vocabulary: " .. message end
+  if message then return nil, "vocabulary: " .. message end
   if type(data) ~= "table" or not tokens.has_level(data.level) or type(data.tokens) ~= "table" or
     data.tokens[1] == nil then
     return nil, "vocabulary: no level or no tokens"
