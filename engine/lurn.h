@@ -473,10 +473,10 @@ LURN_API LURN_CHECKED lurn_status lurn_clip_grad_value(lurn_ctx *ctx, lurn_tenso
 
 /* Writes safetensors: temporary file beside it, fsync, rename, fsync of the directory.  Tensors of any strides; names in the
  * given order.  metadata is pairs of strings (key, value).  Only a regular file is replaced, and keeps its permissions; a symbolic
- * link stays and the file it leads to is replaced, other hard links keep the old one.  After an error what path named before is whole and the temporary file
- * gone; only when the last step failed, telling the disk of the rename, the new file is in place already, and LURN_EIO means that a
- * power cut could bring the old one back: saving again is always right.  A process killed meanwhile leaves the temporary file, whose
- * name is .lurn-*.tmp. */
+ * link stays and the file it leads to is replaced, other hard links keep the old one.  After an error what path named before is
+ * whole and the temporary file gone; only when the last step failed, telling the disk of the rename, the new file is in place
+ * already, and LURN_EIO means that a power cut could bring the old one back: saving again is always right.  A process that is
+ * killed meanwhile leaves the temporary file, whose name is .lurn-*.tmp. */
 LURN_API LURN_CHECKED lurn_status lurn_save(lurn_ctx *ctx, const char *path, const char *const *names,
                                             lurn_tensor *const *tensors, int64_t n, const char *const *metadata,
                                             int64_t n_metadata);

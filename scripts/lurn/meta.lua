@@ -302,9 +302,9 @@ function core.record() end
 
 -- ---- Files ------------------------------------------------------------------------------------
 
---- Writes safetensors, whole or not at all: names in alphabetical order, metadata are strings.  A file that was there is
---- replaced when the new one is on the disk, and keeps its permissions; where path is a symbolic link, the file it leads
---- to is.  The disk needs room for both.  A process killed meanwhile leaves a file .lurn-*.tmp behind.
+--- Writes safetensors, whole or not at all: names in alphabetical order, metadata are strings.  A file that was there
+--- is replaced when the new one is on the disk, and keeps its permissions; where path is a symbolic link, the file it
+--- leads to is.  The disk needs room for both.  A process killed meanwhile leaves a file .lurn-*.tmp behind.
 ---@param path string
 ---@param tensors table<string, lurn.Tensor>
 ---@param metadata table<string, string>?
