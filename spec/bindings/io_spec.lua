@@ -146,4 +146,41 @@ describe("a file of tensors", function()
     raises('save: path: a zero byte after "a"', "a\0b", {})
     assert.is_truthy(select(2, pcall(lurn.load)):find("load: path: expected a string, got nothing", 1, true))
   end)
+
+  it("is one of those that were saved, whole, whoever is killed and however many save", function()
+    local directory = path .. ".d"
+    local script, target = directory .. "/script.lua", directory .. "/m"
+    assert(os.execute("mkdir " .. directory))
+    local file = assert(io.open(script, "w"))
+    file:write [[
+      local lurn = require "lurn"
+      for i = 1, tonumber(arg[2]) do
+        assert(lurn.save(arg[1], { w = lurn.full({ 1 << 18 }, i) }, { number = tostring(i) }))
+      end
+    ]]
+    file:close()
+    local save = ("%s %s %s"):format(os.getenv "LURN" or "build/bin/lurn", script, target)
+    local function check()
+      local tensors, metadata = lurn.load(target)
+      assert.is_truthy(tensors, metadata)
+      local number = tonumber(metadata.number)
+      assert.is_true(tensors.w:eq(number):all():item())
+      return number
+    end
+    assert.is_true(os.execute(save .. " 1"))
+    for _, signal in ipairs { "KILL", "TERM", "INT" } do
+      for _ = 1, 3 do
+        os.execute(("%s 1000000 2>/dev/null & saver=$!; sleep 0.1; kill -s %s $saver; wait $saver 2>/dev/null"):format(
+          save, signal))
+        check()
+      end
+    end
+    os.execute("rm -f " .. directory .. "/.lurn-*.tmp") -- what those left that were killed
+    assert.is_true(os.execute(("%s 20 & %s 20; first=$?; wait $! && exit $first"):format(save, save)))
+    assert.are.equal(20, check())
+    local pipe = assert(io.popen("ls -A " .. directory))
+    assert.are.equal("m\nscript.lua\n", pipe:read "a")
+    pipe:close()
+    os.execute("rm -rf " .. directory)
+  end)
 end)
