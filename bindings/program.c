@@ -66,18 +66,22 @@ static int add_traceback(lua_State *L) {
   return 1;
 }
 
+/* Ctrl-C, and what asks a program to end: both leave a script the time to save. */
+static const int interrupts[] = {SIGINT, SIGTERM};
+enum { INTERRUPTS = sizeof interrupts / sizeof interrupts[0] };
+
 int program_call(lua_State *L, int nargs, int nresults) {
   int handler = lua_gettop(L) - nargs;
   lua_pushcfunction(L, add_traceback);
   lua_insert(L, handler);
   /* Without SA_RESTART, so that a script waiting for input is interrupted too. */
-  struct sigaction action = {.sa_handler = on_interrupt}, former;
+  struct sigaction action = {.sa_handler = on_interrupt}, former[INTERRUPTS];
   sigemptyset(&action.sa_mask);
   interrupted_state = L;
   main_thread = pthread_self();
-  sigaction(SIGINT, &action, &former);
+  for (int i = 0; i < INTERRUPTS; i++) sigaction(interrupts[i], &action, &former[i]);
   int status = lua_pcall(L, nargs, nresults, handler);
-  sigaction(SIGINT, &former, NULL);
+  for (int i = 0; i < INTERRUPTS; i++) sigaction(interrupts[i], &former[i], NULL);
   lua_remove(L, handler);
   return status;
 }

@@ -54,7 +54,7 @@ local LINE = {
     "--primetext='- so'.",
     "--init_from takes over the checkpoint's options, unless they are given too, and goes on with the next batch as " ..
     "if the run had never stopped.",
-    "The exit status is 0, 1 after a failure, 2 for a wrong option, 130 after Ctrl-C, which saves the run.",
+    "The exit status is 0, 1 after a failure, 2 for a wrong option, 130 after Ctrl-C or SIGTERM, which save the run.",
   }, "\n\n"),
   groups = {
     { "Data", options = {

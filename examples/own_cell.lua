@@ -108,7 +108,7 @@ local LINE = {
   name = "own_cell.lua",
   description = "Trains three recurrent cells that differ in where the memory is added, and compares them.",
   epilog = "The task: the first of many random symbols is asked for at the end. The exit status is 0, 2 for a wrong "
-    .. "option, 130 after Ctrl-C.",
+    .. "option, 130 after Ctrl-C or SIGTERM.",
   groups = { { "Options", options = {
     { "length", 30, "symbols in a sequence", min = 2 },
     { "iterations", 150, "batches to learn from", min = 0 },

@@ -144,7 +144,7 @@ end
 local LINE = {
   name = "sensor.lua",
   description = "Learns to forecast the readings of a sensor, and tells which ones are unusual.",
-  epilog = "The exit status is 0, 1 for an error, 2 for a wrong option, 130 after Ctrl-C.",
+  epilog = "The exit status is 0, 1 for an error, 2 for a wrong option, 130 after Ctrl-C or SIGTERM.",
   files = "readings to learn from, one number a line; without, some are made up",
   groups = {
     { "Learning", options = {

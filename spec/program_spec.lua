@@ -147,11 +147,25 @@ describe("the program lurn", function()
       os.execute("(sleep 0.2; kill -INT " .. pid .. ") &")
       local function work() while os.clock() < 20 do end end
     ]]
+    local end_soon = interrupt_soon:gsub("INT", "TERM")
 
     it("may catch an interrupt", function()
       local output, status = run(with_script(interrupt_soon .. "print(pcall(work)) print 'saved'"))
       assert.matches("^false\t.-:3: interrupted!\nsaved\n$", output)
       assert.equal(0, status)
+    end)
+
+    it("may save when they are asked to end", function()
+      local output, status = run(with_script(end_soon .. "print(pcall(work)) print 'saved'"))
+      assert.matches("^false\t.-:3: interrupted!\nsaved\n$", output)
+      assert.equal(0, status)
+    end)
+
+    it("end at the second signal, whatever they catch", function()
+      local twice = end_soon .. "pcall(work) " .. end_soon .. "pcall(work) print 'not reached'"
+      local output, status = run(with_script(twice))
+      assert.equal("", (output:gsub("^Terminated\n", "")))
+      assert.equal(128 + 15, status)
     end)
 
     it("end with an error when interrupted", function()

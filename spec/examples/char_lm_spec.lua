@@ -188,7 +188,7 @@ describe("examples/char_lm.lua", function()
         lurn.load(directory .. "/parts/last.safetensors")["model.head.weight"]))
     end)
 
-    it("after Ctrl-C as well", function()
+    it("after Ctrl-C and SIGTERM as well", function()
       local words = tiny("cv", LOG:format(directory, "cut.log", 4000))
       -- A shell has the signal ignored in what it starts in the background; the program listens all the same.
       local status, output
@@ -200,8 +200,9 @@ describe("examples/char_lm.lua", function()
             [ $(cat %s/cut.log 2>/dev/null | wc -l) -gt $((n + %d)) ] && break
             sleep 0.02
           done
-          kill -INT $pid; wait $pid; echo $?]]):format(directory, program,
-          cut == 1 and words or go_on("cv", ("--json %s/cut.log"):format(directory)), directory, directory, 20 * cut))
+          kill -%s $pid; wait $pid; echo $?]]):format(directory, program,
+          cut == 1 and words or go_on("cv", ("--json %s/cut.log"):format(directory)), directory, directory, 20 * cut,
+          cut % 2 == 1 and "INT" or "TERM"))
         assert.equal(0, status)
         assert.equal("130\n", output, read(directory .. "/out"))
         assert.matches("interrupted at epoch [%d.]+; go on with\n  .* %-%-init_from .*cv/last.safetensors\n$",

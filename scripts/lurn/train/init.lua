@@ -11,7 +11,7 @@ train.clock = require "lurn.train.clock"
 ---Which parameter or gradient of a model is nan or infinite: find_nonfinite(model).
 train.find_nonfinite = require "lurn.train.nonfinite"
 
----Whether an error message is that of Ctrl-C: is_interrupt(message).
+---Whether an error message is that of Ctrl-C or SIGTERM: is_interrupt(message).
 train.is_interrupt = require "lurn.train.interrupt"
 
 ---Whether an error message tells of lack of memory: is_out_of_memory(message).

@@ -372,8 +372,8 @@ local function explain_nonfinite(self, what)
 end
 
 ---Trains until the end. An error of the program itself is raised; a failure to save is told, see `unsaved`.
----@return "done"|"interrupted"|nil how after Ctrl-C the run is saved as "last"; nil and a message when a loss or a
----gradient was not finite
+---@return "done"|"interrupted"|nil how after Ctrl-C or SIGTERM the run is saved as "last"; nil and a message when
+---a loss or a gradient was not finite
 ---@return string? message
 function Trainer:run()
   self.time, self.training = clock.stopwatch(), clock.stopwatch()
