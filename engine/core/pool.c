@@ -94,7 +94,7 @@ static bool make_room(lurn__pool *pool, int class) {
   while (pool->cached + size > pool->cache_limit) {
     int stale = stalest(pool);
     if (stale == class) return false;
-    drop(pool, stale);
+    while (pool->free_blocks[stale] != NULL && pool->cached + size > pool->cache_limit) drop(pool, stale);
   }
   return true;
 }
