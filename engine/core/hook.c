@@ -22,18 +22,32 @@ static void free_chain(lurn_hook *chain) {
   }
 }
 
+static void append(lurn__hooks *list, lurn_hook *hook) {
+  lurn_hook *first = list->first;
+  hook->list = list;
+  hook->before = first != NULL ? first->before : hook;
+  if (first != NULL) first->before->next = hook;
+  else list->first = hook;
+  list->first->before = hook;
+}
+
+static void unlink_hook(lurn_hook *hook) {
+  lurn__hooks *list = hook->list;
+  lurn_hook *after = hook->next != NULL ? hook->next : list->first;
+  if (hook == list->first) list->first = hook->next;
+  else hook->before->next = hook->next;
+  after->before = hook->before;
+  hook->next = NULL;
+  hook->list = NULL;
+}
+
 /* First all are taken out: what the host does when it gets back its own may remove further ones. */
 static void take_out(lurn__hooks *list, bool all) {
-  lurn_hook *chain = NULL, **end = &chain, **at = &list->first;
-  while (*at != NULL) {
-    lurn_hook *hook = *at;
-    if (!all && !hook->removed) {
-      at = &hook->next;
-      continue;
-    }
-    *at = hook->next;
-    hook->next = NULL;
-    hook->list = NULL;
+  lurn_hook *chain = NULL, **end = &chain, *next;
+  for (lurn_hook *hook = list->first; hook != NULL; hook = next) {
+    next = hook->next;
+    if (!all && !hook->removed) continue;
+    unlink_hook(hook);
     *end = hook;
     end = &hook->next;
   }
@@ -47,17 +61,18 @@ void lurn__hooks_clear(lurn__hooks *list) {
 void lurn_hook_remove(lurn_hook *hook) {
   if (hook->list == NULL) return;
   hook->removed = true;
-  if (hook->list->running == 0) take_out(hook->list, false);
+  if (hook->list->running > 0) return;
+  unlink_hook(hook);
+  free_chain(hook);
 }
 
 lurn_status lurn__hooks_add(lurn_ctx *ctx, lurn__hooks *list, int output, lurn_hook_fn fn, void (*free_ud)(void *ud),
                             void *ud, lurn_hook **out) {
-  lurn_hook *hook = lurn__alloc(ctx, sizeof *hook), **end = &list->first;
+  lurn_hook *hook = lurn__alloc(ctx, sizeof *hook);
   if (hook == NULL) return LURN_ENOMEM;
-  *hook = (lurn_hook){.refs = 1, .ctx = ctx, .list = list, .output = output, .fn = fn, .free_ud = free_ud, .ud = ud};
+  *hook = (lurn_hook){.refs = 1, .ctx = ctx, .output = output, .fn = fn, .free_ud = free_ud, .ud = ud};
   lurn__ctx_retain(ctx);
-  while (*end != NULL) end = &(*end)->next;
-  *end = hook;
+  append(list, hook);
   if (out == NULL) return LURN_OK;
   hook->refs++;
   *out = hook;
@@ -96,8 +111,7 @@ static lurn_status run_one(lurn_ctx *ctx, const char *who, const lurn_hook *hook
 
 lurn_status lurn__hooks_run(lurn_ctx *ctx, const char *who, lurn__hooks *list, int output, lurn_tensor **grad) {
   if (list->first == NULL) return LURN_OK;
-  const lurn_hook *last = list->first;
-  while (last->next != NULL) last = last->next;
+  const lurn_hook *last = list->first->before;
   lurn_status status = LURN_OK;
   list->running++;
   for (const lurn_hook *hook = list->first;; hook = hook->next) {
@@ -132,6 +146,7 @@ lurn_status lurn__keeper_new(lurn_tensor *t) {
 
 void lurn__keeper_move(lurn_tensor *t, lurn__node *former) {
   unlink_keeper(former, t->keeper);
+  lurn__drop(&t->keeper->kept); /* of the former value, in a sweep that ends without it */
   link_keeper(t->node, t->keeper);
 }
 

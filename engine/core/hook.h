@@ -18,9 +18,9 @@ typedef struct lurn__hooks {
 struct lurn_hook {
   int64_t refs; /* the list's and the handle's */
   lurn_ctx *ctx;
-  lurn__hooks *list; /* NULL once it is out of it */
-  lurn_hook *next;
-  int output; /* of the node */
+  lurn__hooks *list;        /* NULL once it is out of it */
+  lurn_hook *next, *before; /* before the first stands the last */
+  int output;               /* of the node */
   bool removed;
   lurn_hook_fn fn;
   void (*free_ud)(void *ud);

@@ -99,6 +99,29 @@ TEST(kept_gradients_accumulate_and_follow_the_value) {
   end();
 }
 
+static void change_in_place(spy *s) {
+  lurn_set_grad_enabled(ctx, true);
+  CHECK_EQ(lurn_mul_(ctx, s->x, vector(2, 3, false)), LURN_OK);
+  lurn_set_grad_enabled(ctx, false);
+}
+
+/* By a hook that runs after y's gradient was there: it was that of the former value, and is given back. */
+TEST(a_keeper_whose_tensor_is_changed_during_the_sweep) {
+  begin();
+  lurn_tensor *x = vector(2, 1, true), *y = times(x, 2);
+  spy s = {.x = y, .inside = change_in_place};
+  watch(x, &s);
+  CHECK_EQ(lurn_retain_grad(ctx, y), LURN_OK);
+  CHECK_EQ(lurn_backward(ctx, sum(y), NULL, true), LURN_OK);
+  CHECK(s.calls == 1 && lurn_tensor_grad(y) == NULL);
+  lurn_hook_remove(s.handle);
+  lurn_hook_release(s.handle);
+  backward(sum(times(y, 5)));
+  CHECK_VECTOR(lurn_tensor_grad(y), 5, 5);
+  drop_all();
+  end();
+}
+
 /* A kept gradient, a captured one and one that a hook holds are each on their own. */
 TEST(gradients_that_are_held_are_not_written) {
   begin();
@@ -379,6 +402,32 @@ TEST(many_hooks) {
   backward(last);
   CHECK(s.calls == n && s.frees == n);
   lurn_release(last);
+  drop_all();
+  end();
+}
+
+/* On one leaf, each added and removed without a look at the others. */
+TEST(many_hooks_of_one_tensor) {
+  begin();
+  spy s = {0};
+  const int n = harness_length(200000);
+  lurn_tensor *x = vector(1, 1, true);
+  lurn_hook **handles = malloc((size_t)n * sizeof(lurn_hook *));
+  for (int i = 0; i < n; i++) CHECK_EQ(lurn_add_hook(ctx, x, spy_hook, spy_free, &s, &handles[i]), LURN_OK);
+  backward(times(x, 1));
+  CHECK_EQ(s.calls, n);
+  for (int i = 0; i < n; i++) { /* from the middle, and both ends in turn */
+    lurn_hook *hook = handles[(n / 2 + (i % 2 == 0 ? i / 2 : n - 1 - i / 2)) % n];
+    lurn_hook_remove(hook);
+    CHECK_EQ(s.frees, i + 1);
+    lurn_hook_release(hook);
+    if (i != n / 2) continue;
+    backward(times(x, 1));
+    CHECK_EQ(s.calls, 2 * n - i - 1);
+  }
+  backward(times(x, 1));
+  CHECK_EQ(s.calls, 2 * n - n / 2 - 1);
+  free(handles);
   drop_all();
   end();
 }
