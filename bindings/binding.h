@@ -39,6 +39,7 @@ void bind_functions(lua_State *L, bind_state *self, const luaL_Reg *functions);
 typedef struct bind_type {
   const char *name;              /* of the metatable */
   void (*release)(void *object); /* gives back what it holds of the engine; does nothing when called again */
+  int user_values;
 } bind_type;
 
 /* What every userdata of lurn begins with.  A metatable proves nothing: debug.setmetatable gives it to anything. */
@@ -80,8 +81,10 @@ lurn_status bind_call_protected(bind_state *self, lua_CFunction f, void *c, int 
 
 /* ---- Hooks ---- */
 
-/* Pushes the table of functions that hooks call, keyed by {function}; the values are the addresses that the engine has. */
-void bind_push_hook_functions(lua_State *L);
+/* Pushes the table of hooks: addresses that the engine has -> userdata whose user value is the function. */
+void bind_push_hooks(lua_State *L);
+/* Gives the hooks back their functions, which a search has taken from them and the collector has left. */
+void bind_tighten(lua_State *L);
 /* A full collection that also finds hooks whose functions lead back to tensors which nothing else leads to. */
 void bind_collect(lua_State *L, bind_state *self);
 

@@ -1,11 +1,10 @@
 /* Hooks on gradients: x:register_hook(fn), its handle, and x:retain_grad(). */
 #include "binding.h"
 
-/* Registry keys by address: functions {fn} -> address; addresses -> {fn}, weak, since cycles.c loosens the first; addresses -> callee,
- * which lives as long as the engine's. */
-static const char FUNCTIONS_KEY = 0, HOLDERS_KEY = 0, HOOKS_KEY = 0;
+/* Registry key by address: addresses that the engine has -> callees, whose user value is the function. */
+static const char HOOKS_KEY = 0;
 
-void bind_push_hook_functions(lua_State *L) { lua_rawgetp(L, LUA_REGISTRYINDEX, &FUNCTIONS_KEY); }
+void bind_push_hooks(lua_State *L) { lua_rawgetp(L, LUA_REGISTRYINDEX, &HOOKS_KEY); }
 
 /* ---- What the engine has ----------------------------------------------------------------------------------- */
 
@@ -15,69 +14,31 @@ typedef struct callee {
   lurn_tensor *changed;
 } callee;
 
-/* t[address] = the value on top of the stack, in one of the three tables. */
-static void note(lua_State *L, const void *table, const callee *h) {
-  lua_rawgetp(L, LUA_REGISTRYINDEX, table);
+/* Pushes a callee for the function at index, which nobody holds yet but the stack. */
+static callee *push_callee(lua_State *L, bind_state *self, int function) {
+  callee *h = lua_newuserdatauv(L, sizeof *h, 1);
+  *h = (callee){.self = self};
+  lua_pushvalue(L, function);
+  lua_setiuservalue(L, -2, 1);
+  return h;
+}
+
+/* Pops the callee, to be kept, or nil. */
+static void keep(lua_State *L, const callee *h) {
+  bind_push_hooks(L);
   lua_insert(L, -2);
   lua_rawsetp(L, -2, h);
   lua_pop(L, 1);
 }
 
-/* Runs protected on the address, the callee and {fn}. */
-static int remember(lua_State *L) {
-  const callee *h = lua_touserdata(L, 1);
-  lua_settop(L, 3);
-  lua_pushvalue(L, 2);
-  note(L, &HOOKS_KEY, h);
-  lua_pushvalue(L, 3);
-  note(L, &HOLDERS_KEY, h);
-  bind_push_hook_functions(L);
-  lua_pushvalue(L, 3);
-  lua_pushvalue(L, 1);
-  lua_rawset(L, -3);
-  return 0;
-}
-
-/* Pushes {fn}, or nil where the collector took it.  HOLDERS loses what only a finalizer still leads to, FUNCTIONS does not. */
-static void push_holder(lua_State *L, const callee *h) {
-  lua_rawgetp(L, LUA_REGISTRYINDEX, &HOLDERS_KEY);
-  lua_rawgetp(L, -1, h);
-  lua_remove(L, -2);
-  if (!lua_isnil(L, -1)) return;
-  lua_pop(L, 1);
-  bind_push_hook_functions(L);
-  for (lua_pushnil(L); lua_next(L, -2); lua_pop(L, 1)) {
-    if (lua_touserdata(L, -1) != h) continue;
-    lua_pop(L, 1);
-    lua_remove(L, -2);
-    return;
-  }
-  lua_pop(L, 1);
-  lua_pushnil(L);
-}
-
-/* Removing fields asks for no memory. */
-static void forget(lua_State *L, const callee *h) {
-  push_holder(L, h);
-  if (!lua_isnil(L, -1)) {
-    bind_push_hook_functions(L);
-    lua_insert(L, -2);
-    lua_pushnil(L);
-    lua_rawset(L, -3);
-  }
-  lua_pop(L, 1);
-  lua_pushnil(L);
-  note(L, &HOLDERS_KEY, h);
-  lua_pushnil(L);
-  note(L, &HOOKS_KEY, h);
-}
-
+/* Removing a field asks for no memory. */
 static void free_hook(void *ud) {
   callee *h = ud;
   lua_State *L = h->self->main;
   if (h->self->ctx == NULL || !lua_checkstack(L, 8)) return; /* closing: the registry is going away as a whole */
   h->self->hooks--;
-  forget(L, h);
+  lua_pushnil(L);
+  keep(L, h);
 }
 
 /* ---- Calling ----------------------------------------------------------------------------------------------- */
@@ -85,11 +46,12 @@ static void free_hook(void *ud) {
 /* Runs protected on the callee. */
 static int call_function(lua_State *L) {
   callee *h = lua_touserdata(L, 1);
-  lurn_tensor *grad = h->grad;
-  push_holder(L, h);
-  if (lua_isnil(L, -1)) return 0;
-  lua_rawgeti(L, -1, 1);
-  *bind_new_tensor(L, h->self) = lurn_retain(grad);
+  if (h->self->searching) bind_tighten(L); /* a finalizer, before that of the search */
+  bind_push_hooks(L);
+  lua_rawgetp(L, -1, h);
+  lua_getiuservalue(L, -1, 1);
+  lurn_tensor **grad = bind_new_tensor(L, h->self);
+  *grad = lurn_retain(h->grad);
   lua_call(L, 1, 1);
   if (lua_isnil(L, -1)) return 0;
   lurn_tensor *changed = bind_test_tensor(L, h->self, -1);
@@ -125,7 +87,7 @@ static void release_handle(void *object) {
   lurn_hook_release(hook);
 }
 
-static const bind_type HANDLE = {"lurn.Hook", release_handle};
+static const bind_type HANDLE = {"lurn.Hook", release_handle, 0};
 
 /* handle:remove(), and the end of a <close> variable. */
 static int handle_remove(lua_State *L) {
@@ -146,25 +108,7 @@ static void check_callable(lua_State *L, int index) {
   if (!callable) bind_error(L, "register_hook: expected a function, got %s", bind_typename(L, index));
 }
 
-/* Pushes a callee that is remembered with the function at index. */
-static callee *push_hook(lua_State *L, bind_state *self, int function) {
-  callee *h = lua_newuserdatauv(L, sizeof *h, 0);
-  int at = lua_gettop(L);
-  *h = (callee){.self = self};
-  lua_pushcfunction(L, remember);
-  lua_pushlightuserdata(L, h);
-  lua_pushvalue(L, at);
-  lua_createtable(L, 1, 0);
-  lua_pushvalue(L, function);
-  lua_rawseti(L, -2, 1);
-  if (lua_pcall(L, 3, 0, 0) != LUA_OK) {
-    forget(L, h);
-    lua_error(L);
-  }
-  return h;
-}
-
-/* x:register_hook(fn) -> handle */
+/* x:register_hook(fn) -> handle.  Until the callee is made finalizers may run, which may free x. */
 static int register_hook(lua_State *L) {
   bind_state *self = bind_self(L);
   lua_settop(L, 2);
@@ -172,22 +116,17 @@ static int register_hook(lua_State *L) {
   check_callable(L, 2);
   if (self->hooks >= self->hooks_allowed) bind_collect(L, self);
   handle *shell = bind_new_object(L, self, &HANDLE, sizeof *shell);
-  callee *h = push_hook(L, self, 2);
-  lurn_tensor *t = bind_peek_tensor(L, self, 1);
-  if (t == NULL) { /* a finalizer freed it */
-    forget(L, h);
-    return bind_error(L, "this tensor was freed");
-  }
+  callee *h = push_callee(L, self, 2);
+  lurn_tensor *t = bind_check_tensor(L, self, 1, "register_hook", "self");
+  keep(L, h);
   self->hooks++;
   lurn_status status = lurn_add_hook(self->ctx, t, run_hook, free_hook, h, &shell->hook);
-  lua_settop(L, 3);
   return status == LURN_OK ? 1 : bind_raise(L, status);
 }
 
-/* collect(): a full collection that finds cycles of hooks too.  The first rids them of what nobody holds any more but was not collected
- * yet, the second finds them, the third comes after their finalizers. */
+/* collect(): a full collection that finds cycles of hooks too; and once more, for what is free after finalizers. */
 static int collect(lua_State *L) {
-  for (int i = 0; i < 3; i++) bind_collect(L, bind_self(L));
+  for (int i = 0; i < 2; i++) bind_collect(L, bind_self(L));
   return 0;
 }
 
@@ -206,17 +145,8 @@ void bind_open_hooks(lua_State *L, bind_state *self) {
   static const luaL_Reg handle_methods[] = {{"remove", handle_remove}, {NULL, NULL}};
   static const luaL_Reg methods[] = {{"register_hook", register_hook}, {"retain_grad", retain_grad}, {NULL, NULL}};
   static const luaL_Reg functions[] = {{"collect", collect}, {NULL, NULL}};
-  const void *const tables[] = {&FUNCTIONS_KEY, &HOLDERS_KEY, &HOOKS_KEY};
-  for (int i = 0; i < 3; i++) {
-    lua_newtable(L);
-    lua_rawsetp(L, LUA_REGISTRYINDEX, tables[i]);
-  }
-  lua_rawgetp(L, LUA_REGISTRYINDEX, &HOLDERS_KEY);
-  lua_createtable(L, 0, 1);
-  lua_pushliteral(L, "v");
-  lua_setfield(L, -2, "__mode");
-  lua_setmetatable(L, -2);
-  lua_pop(L, 1);
+  lua_newtable(L);
+  lua_rawsetp(L, LUA_REGISTRYINDEX, &HOOKS_KEY);
   bind_functions(L, self, functions);
   bind_metatable(L, self, &HANDLE, meta);
   lua_newtable(L);

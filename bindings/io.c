@@ -133,7 +133,7 @@ static void close_archive(void *object) {
   lurn_archive_close(archive);
 }
 
-static const bind_type ARCHIVE = {"lurn.Archive", close_archive};
+static const bind_type ARCHIVE = {"lurn.Archive", close_archive, 0};
 
 /* Pushes the userdata that closes the archive that will be opened into it. */
 static shell *new_archive(lua_State *L, bind_state *self) { return bind_new_object(L, self, &ARCHIVE, sizeof(shell)); }

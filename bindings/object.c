@@ -46,7 +46,7 @@ void bind_release_stranded(lua_State *L, bind_state *self) {
 void *bind_new_object(lua_State *L, bind_state *self, const bind_type *type, size_t size) {
   bool stranded = in_finalizer(L);
   if (!stranded && self->stranded > 0) forget_stranded(L, self);
-  bind_object *object = lua_newuserdatauv(L, size, 0);
+  bind_object *object = lua_newuserdatauv(L, size, type->user_values);
   memset(object, 0, size);
   object->owner = self;
   object->type = type;

@@ -48,7 +48,7 @@ static void release_shell(void *object) {
   lurn_optim_free(opt);
 }
 
-static const bind_type TYPE = {"lurn.optim", release_shell};
+static const bind_type TYPE = {"lurn.optim", release_shell, 0};
 
 static shell *check_shell(lua_State *L) {
   shell *self = bind_check_object(L, bind_self(L), 1, &TYPE, "optim");

@@ -15,7 +15,7 @@ static void release_shell(void *object) {
   lurn_record_release(record);
 }
 
-static const bind_type RECORD = {"lurn.Record", release_shell};
+static const bind_type RECORD = {"lurn.Record", release_shell, 0};
 
 lurn_record *bind_test_record(lua_State *L, bind_state *self, int index) {
   shell *s = bind_test_object(L, self, index, &RECORD);

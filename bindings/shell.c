@@ -17,7 +17,8 @@ static void release_shell(void *object) {
   lurn_release(t);
 }
 
-static const bind_type TENSOR = {"lurn.Tensor", release_shell};
+/* The user value is for searches of cycles.c. */
+static const bind_type TENSOR = {"lurn.Tensor", release_shell, 1};
 
 /* ---- Shells ------------------------------------------------------------------------------------------------ */
 

@@ -264,4 +264,56 @@ describe("functions of hooks", function()
     end
     assert.is_true(seen["held by a later result"] > 5)
   end)
+
+  it("are called in finalizers of what goes with them", function()
+    local n = 0
+    for i = 1, 3 do
+      local x = leaf { 1 }
+      local y = x * 2
+      y:register_hook(function() n = n + (y and 1) end)
+      setmetatable({}, { __gc = function() (y * i):backward() end })
+    end
+    lurn.collect()
+    assert.equal(3, n)
+  end)
+
+  it("live when finalizers of an earlier collection register them", function()
+    local former = collectgarbage "incremental"
+    local x, y, hooks, calls, finalized = leaf { 1 }, leaf { 1 } * 2, 0, 0, 0
+    y:register_hook(function() return y end)
+    collectgarbage()
+    collectgarbage "stop"
+    for _ = 1, 2000 do
+      setmetatable({}, { __gc = function()
+        finalized, hooks = finalized + 1, hooks + 1
+        x:register_hook(function() calls = calls + 1 end)
+      end })
+    end
+    while finalized == 0 do collectgarbage("step", 0) end
+    assert.is_true(finalized < 2000)
+    lurn.collect()
+    collectgarbage "restart"
+    collectgarbage(former)
+    x:sum():backward()
+    assert.equal(2000, hooks)
+    assert.equal(2000, calls)
+  end)
+
+  it("are found in long chains", function()
+    local weak = setmetatable({}, { __mode = "k" })
+    local first = leaf { 1 } * 1
+    local last = first
+    for _ = 1, 20000 do
+      local y, token = leaf { 1 } * 2, {}
+      weak[token] = true
+      last:register_hook(function() return token, y end)
+      last = y
+    end
+    last = nil -- luacheck: ignore last
+    lurn.collect()
+    assert.equal(20000, count(weak))
+    first = nil -- luacheck: ignore first
+    lurn.collect()
+    assert.equal(0, count(weak))
+  end)
 end)
