@@ -87,8 +87,8 @@ local function peaks()
     square_product(512), square_product(1024) }
 end
 
--- The product that the machine multiplies in its turn at a case, which the case's share is of: a processor that is shared
--- or warm is slower for both.
+-- The product that the machine multiplies in its turn at a case, which the case's share is of: a processor that is
+-- shared or warm is slower for both.
 local BESIDE = square_product(1024)
 
 local FULL = {

@@ -82,8 +82,8 @@ end
 
 -- ---- A group ----
 
--- What one group shows of lurn besides its time: heads, and a function of case, seconds and context that gives the cells.
--- The context has run, threads and peak.
+-- What one group shows of lurn besides its time: heads, and a function of case, seconds and context that gives the
+-- cells. The context has run, threads and peak.
 local function shares(case, seconds, context)
   local speed, beside = case.flops / seconds, case.beside
   local product = beside and context.run:seconds(case, context.threads, "machine")
