@@ -496,4 +496,4 @@ const lurn__op lurn__op_logsumexp = {
     .forward = logsumexp_forward,
     .backward = logsumexp_backward,
     .doc = "log sum e^x along dimension dim, without overflow.\nkeepdim keeps dim with size 1. "
-           "Of no elements: -inf."};
+           "Of no elements: -inf. Where all are -inf the result is too, and passes no gradient."};

@@ -378,6 +378,18 @@ TEST(softmax_grad_matches_naive) {
   }
 }
 
+TEST(logsumexp_of_minus_infinity_has_no_gradient) {
+  const double x[3] = {-INFINITY, -INFINITY, -INFINITY}, lse = -INFINITY, gy = 2;
+  const float x32[3] = {-INFINITY, -INFINITY, -INFINITY}, lse32 = -INFINITY, gy32 = 2;
+  EACH_TABLE(k) {
+    double gx[3] = {1, 1, 1};
+    float gx32[3] = {1, 1, 1};
+    k->logsumexp_grad[LURN_FLOAT64](1, 3, &gy, x, 3, &lse, gx, 3);
+    k->logsumexp_grad[LURN_FLOAT32](1, 3, &gy32, x32, 3, &lse32, gx32, 3);
+    for (int i = 0; i < 3; i++) CHECK(gx[i] == 0 && gx32[i] == 0);
+  }
+}
+
 TEST(logsumexp_and_its_gradient) {
   static reals x, lse, gx;
   fill(&x, 9, 5);
