@@ -3,6 +3,7 @@
 local core = require "lurn.core"
 local check = require "lurn.nn.check"
 local options = require "lurn.nn.options"
+local dim_of = require("lurn.tensor").dim_of
 
 local more = {}
 
@@ -112,12 +113,13 @@ function more.gumbel_softmax(logits, given)
   if not check.is_float(logits) then
     core.raise(("%s: logits is %s; expected float32 or float64"):format(who, logits.dtype))
   end
-  -- rand may give 0, which is a noise of -inf and never chosen, but not 1, which would be one of inf.
-  local noise = -(-core.rand_like(logits:detach()):log()):log()
-  local soft = core.softmax((logits + noise) / chosen.tau, chosen.dim)
-  if not chosen.hard then return soft end
-  local place = soft:detach():argmax { dim = chosen.dim, keepdim = true }
-  local one = core.zeros_like(soft:detach()):scatter(chosen.dim, place, 1)
+  local dim = logits.ndim > 0 and dim_of(logits, chosen.dim, who) or chosen.dim
+  -- rand may give 0, which is not to become a noise of -inf, but not 1.
+  local noise = -(-core.rand_like(logits:detach()):clamp(1e-30):log()):log()
+  local soft = core.softmax((logits + noise) / chosen.tau, dim)
+  if not chosen.hard or soft.ndim == 0 or soft:numel() == 0 then return soft end
+  local place = soft:detach():argmax { dim = dim, keepdim = true }
+  local one = core.zeros_like(soft:detach()):scatter(dim, place, 1)
   return one + (soft - soft:detach())
 end
 

@@ -100,7 +100,26 @@ describe("gumbel_softmax", function()
     near(soft.grad:totable(), hard.grad)
   end)
 
+  it("takes scalars, single classes and tensors without elements", function()
+    for _, hard in ipairs { false, true } do
+      assert.equal(1, F.gumbel_softmax(f64(3), { hard = hard }):item())
+      assert.same({ 0, 3 }, F.gumbel_softmax(lurn.zeros(0, 3), { hard = hard }).shape)
+      assert.same({ 3, 0 }, F.gumbel_softmax(lurn.zeros(3, 0), { hard = hard }).shape)
+    end
+    local never = f64 { -math.huge, 0, -math.huge }
+    assert.same({ 0, 1, 0 }, F.gumbel_softmax(never, { hard = true }):totable())
+  end)
+
+  it("is finite where the random number is 0", function()
+    local rand_like = lurn.rand_like
+    lurn.rand_like = lurn.zeros_like
+    finally(function() lurn.rand_like = rand_like end)
+    near({ 1, 1 }, F.gumbel_softmax(f64 { { 1 }, { 2 } }):view(2))
+    near({ 0.5, 0.5 }, F.gumbel_softmax(lurn.zeros(2)):double())
+  end)
+
   it("says what does not fit", function()
+    fails("gumbel_softmax: dimension 2 of a tensor with 1", F.gumbel_softmax, logits, { dim = 2 })
     fails("gumbel_softmax: logits is int64; expected float32 or float64", F.gumbel_softmax, i64 { 1 })
     fails("gumbel_softmax: tau is 0; expected a positive number", F.gumbel_softmax, logits, { tau = 0 })
     fails("gumbel_softmax: logits is nil; expected a tensor", F.gumbel_softmax)
