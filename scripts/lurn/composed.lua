@@ -121,12 +121,15 @@ local function whole_numbers(list)
   return true
 end
 
---- Whether each element is one of those of another tensor, or of a list of numbers, which are taken in the dtype of a
---- float x; bool with the shape of x. NaN is never found.
----@param elements lurn.Tensor|number[]
+--- Whether each element is one of those of another tensor, or of a list of numbers or a number alone, which are taken
+--- in the dtype of a float x; bool with the shape of x. With `invert`, whether it is none of them. NaN is never found.
+---@param elements lurn.Tensor|number[]|number
+---@param options {invert: boolean?}? default false
 ---@return lurn.Tensor
-function methods:isin(elements)
+function methods:isin(elements, options)
   check_tensor(self, "isin", "self")
+  if check_options(options, "isin", { "invert" }).invert then return self:isin(elements):logical_not() end
+  if type(elements) == "number" then elements = { elements } end
   if type(elements) == "table" and not core.is_tensor(elements) then
     for i, value in ipairs(elements) do check_number(value, "isin", ("element %d"):format(i)) end
     local dtype = LARGEST[self.dtype] and self.dtype or whole_numbers(elements) and "int64" or "float64"
@@ -143,12 +146,12 @@ core.isin = methods.isin
 
 -- ---- Distances --------------------------------------------------------------------------------
 
---- |a - b + eps|_p along the last dimension, for a (..., D) and b (..., D), which broadcast: the distances of rows that
---- stand beside each other; lurn.cdist gives those of all pairs.
+--- |a - b + eps|_p along the last dimension of a and b, which broadcast: the distances of rows that stand beside each
+--- other; lurn.cdist gives those of all pairs.
 ---@param a lurn.Tensor
 ---@param b lurn.Tensor
 ---@param options {p: number?, eps: number?, keepdim: boolean?}? default 2, 1e-6, false
----@return lurn.Tensor # (...)
+---@return lurn.Tensor # one dimension less, or with keepdim a last one of size 1
 function core.pairwise_distance(a, b, options)
   local who = "pairwise_distance"
   check_float(a, who, "a")
@@ -157,9 +160,11 @@ function core.pairwise_distance(a, b, options)
   for _, name in ipairs { "p", "eps" } do
     if options[name] ~= nil then check_number(options[name], who, name) end
   end
-  if a.ndim == 0 or a.shape[a.ndim] ~= b.shape[b.ndim] then
-    core.raise(("%s: shapes (%s) and (%s); expected (..., D) with one D"):format(who, table.concat(a.shape, ", "),
-      table.concat(b.shape, ", ")))
+  if options.keepdim ~= nil and type(options.keepdim) ~= "boolean" then
+    core.raise(("%s: keepdim: expected true or false, got a %s"):format(who, type(options.keepdim)))
+  end
+  if #check.common_shape(who, a.shape, b.shape) == 0 then
+    core.raise(who .. ": shapes () and (); expected (..., D) of at least one")
   end
   return core.norm(a - b + (options.eps or 1e-6), { p = options.p or 2, dim = -1, keepdim = options.keepdim or false })
 end

@@ -81,20 +81,6 @@ function methods:ravel()
   return self:reshape(-1)
 end
 
--- The shape that both broadcast to.
-local function common_shape(who, a, b)
-  local shape = {}
-  for i = 1, math.max(#a, #b) do
-    local x, y = a[#a + 1 - i] or 1, b[#b + 1 - i] or 1
-    if x ~= y and x ~= 1 and y ~= 1 then
-      core.raise(("%s: shapes (%s) and (%s) do not broadcast"):format(who, table.concat(a, ", "),
-        table.concat(b, ", ")))
-    end
-    table.insert(shape, 1, x == 1 and y or x)
-  end
-  return shape
-end
-
 --- The tensors, each broadcast to the shape that all have together; views.
 ---@param ... lurn.Tensor
 ---@return lurn.Tensor ...
@@ -103,7 +89,7 @@ function core.broadcast_tensors(...)
   local shape = {}
   for i = 1, list.n do
     check_tensor(list[i], "broadcast_tensors", ("tensor %d"):format(i))
-    shape = common_shape("broadcast_tensors", shape, list[i].shape)
+    shape = check.common_shape("broadcast_tensors", shape, list[i].shape)
   end
   for i = 1, list.n do list[i] = list[i]:expand(shape) end
   return table.unpack(list, 1, list.n)

@@ -356,4 +356,18 @@ function core.allclose(a, b, options)
 end
 methods.allclose = core.allclose
 
-return { tensor = check_tensor, options = check_options, dim_of = dim_of, like = like }
+-- The shape that both broadcast to.
+local function common_shape(who, a, b)
+  local shape = {}
+  for i = 1, math.max(#a, #b) do
+    local x, y = a[#a + 1 - i] or 1, b[#b + 1 - i] or 1
+    if x ~= y and x ~= 1 and y ~= 1 then
+      core.raise(("%s: shapes (%s) and (%s) do not broadcast"):format(who, table.concat(a, ", "),
+        table.concat(b, ", ")))
+    end
+    table.insert(shape, 1, x == 1 and y or x)
+  end
+  return shape
+end
+
+return { tensor = check_tensor, options = check_options, dim_of = dim_of, like = like, common_shape = common_shape }

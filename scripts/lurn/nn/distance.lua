@@ -36,7 +36,7 @@ distance.CosineSimilarity = of_pairs("CosineSimilarity", core.cosine_similarity,
 })
 
 ---`|a - b + eps|_p` along the last dimension: `nn.PairwiseDistance{p = 2, eps = 1e-6, keepdim = false}`, then
----`distance(a (..., D), b (..., D))`; shapes broadcast.
+---`distance(a (..., D), b (..., D))`; shapes broadcast, D too.
 distance.PairwiseDistance = of_pairs("PairwiseDistance", core.pairwise_distance, {
   { name = "p", kind = "number", default = 2 },
   { name = "eps", kind = "number", default = 1e-6 },

@@ -7,12 +7,13 @@ local parts = require "lurn.nn.loss_parts"
 
 local more = {}
 
-local reduction, reduce, check_pair = parts.reduction, parts.reduce, parts.check_pair
+local reduction, reduce = parts.reduction, parts.reduce
 
 -- ---- Scores ----
 
 ---`max(0, margin - target (input1 - input2))`, where the target is 1 for an input1 that should be the larger one, -1
----for the other: margin_ranking_loss(input1, input2, target, {margin = 0, reduction = "mean"}), equal shapes.
+---for the other: margin_ranking_loss(input1, input2, target, {margin = 0, reduction = "mean"}). The shapes broadcast
+---and have as many dimensions.
 ---@param input1 lurn.Tensor
 ---@param input2 lurn.Tensor
 ---@param target lurn.Tensor
@@ -21,13 +22,12 @@ local reduction, reduce, check_pair = parts.reduction, parts.reduce, parts.check
 function more.margin_ranking_loss(input1, input2, target, given)
   local who = "margin_ranking_loss"
   local chosen = options.read(who, given, { { name = "margin", kind = "number", default = 0 }, reduction })
-  check_pair(who, input1, input2, "input2", "input1")
-  check_pair(who, input1, target, "target", "input1")
+  parts.check_aligned(who, { "input1", "input2", "target" }, { input1, input2, target })
   return reduce((target * (input2 - input1) + chosen.margin):clamp(0), chosen.reduction)
 end
 
 ---The input where the target is 1, `max(0, margin - input)` where it is -1, for inputs that are distances:
----hinge_embedding_loss(input, target, {margin = 1, reduction = "mean"}), equal shapes.
+---hinge_embedding_loss(input, target, {margin = 1, reduction = "mean"}); the shapes broadcast.
 ---@param input lurn.Tensor
 ---@param target lurn.Tensor
 ---@param given? {margin: number, reduction: string}
@@ -35,22 +35,27 @@ end
 function more.hinge_embedding_loss(input, target, given)
   local who = "hinge_embedding_loss"
   local chosen = options.read(who, given, { { name = "margin", kind = "number", default = 1 }, reduction })
-  check_pair(who, input, target)
+  parts.check_broadcast(who, { "input", "target" }, { input, target })
   local far = core.where(target:ne(1), (chosen.margin - input):clamp(0), 0)
   return reduce(far + core.where(target:ne(-1), input, 0), chosen.reduction)
 end
 
----`log(1 + exp(-target input))`, the target 1 or -1: soft_margin_loss(input, target, {reduction = "mean"}), equal
----shapes; exact for large inputs too.
+---`log(1 + exp(-target input))`, the target 1 or -1: soft_margin_loss(input, target, {reduction = "mean"}), where
+---the target broadcasts to the input; exact for large inputs too.
 ---@param input lurn.Tensor
 ---@param target lurn.Tensor
 ---@param given? {reduction: string}
 ---@return lurn.Tensor
 function more.soft_margin_loss(input, target, given)
-  local chosen = options.read("soft_margin_loss", given, { reduction })
-  check_pair("soft_margin_loss", input, target)
-  local score = input * target
-  return core.binary_cross_entropy_with_logits(score, core.ones_like(score), { reduction = chosen.reduction })
+  local who = "soft_margin_loss"
+  local chosen = options.read(who, given, { reduction })
+  local shape = parts.check_broadcast(who, { "input", "target" }, { input, target })
+  if not check.same_shape(shape, input.shape) then
+    core.raise(("%s: target of shape %s does not broadcast to the input's %s"):format(who,
+      check.shape_text(target.shape), check.shape_text(input.shape)))
+  end
+  -- Above a threshold of 40 log(1 + e^x) is x to the last digit of float64.
+  return reduce(core.softplus(-(input * target), { threshold = 40 }), chosen.reduction)
 end
 
 -- Raises unless targets name a class for each row of the input.
@@ -113,9 +118,10 @@ local triplet_schema = {
 }
 
 ---`max(0, margin + d(anchor, positive) - d(anchor, negative))` with d = pairwise_distance: triplet_margin_loss(anchor
----(..., D), positive, negative, {margin = 1, p = 2, eps = 1e-6, swap = false, reduction = "mean"}), equal shapes. With
----`swap` the negative counts from the positive where that is nearer. Balntas et al.: Learning local feature descriptors
----with triplets and shallow convolutional neural networks. BMVC 2016.
+---(..., D), positive, negative, {margin = 1, p = 2, eps = 1e-6, swap = false, reduction = "mean"}). The shapes
+---broadcast and have as many dimensions. With `swap` the negative counts from the positive where that is nearer.
+---Balntas et al.: Learning local feature descriptors with triplets and shallow convolutional neural networks. BMVC
+---2016.
 ---@param anchor lurn.Tensor
 ---@param positive lurn.Tensor
 ---@param negative lurn.Tensor
@@ -124,8 +130,7 @@ local triplet_schema = {
 function more.triplet_margin_loss(anchor, positive, negative, given)
   local who = "triplet_margin_loss"
   local chosen = options.read(who, given, triplet_schema)
-  check_pair(who, anchor, positive, "positive", "anchor")
-  check_pair(who, anchor, negative, "negative", "anchor")
+  parts.check_aligned(who, { "anchor", "positive", "negative" }, { anchor, positive, negative })
   if anchor.ndim == 0 then core.raise(who .. ": anchor has shape (); expected (..., D)") end
   local how = { p = chosen.p, eps = chosen.eps }
   local near, far = core.pairwise_distance(anchor, positive, how), core.pairwise_distance(anchor, negative, how)

@@ -21,11 +21,20 @@ describe("margin_ranking_loss", function()
       { leaf(f64 { 1, 0, 2 }), leaf(f64 { 0.9, 3, -1 }) }))
   end)
 
+  it("broadcasts", function()
+    local a, b, target = f64 { { 1 }, { 2 } }, f64 { { 1, 3 } }, f64 { { 1, -1 } }
+    assert.same({ { 3, 1 }, { 2, 2 } },
+      F.margin_ranking_loss(a, b, target, { margin = 3, reduction = "none" }):totable())
+    assert.equal(2, F.margin_ranking_loss(a, b, target, { margin = 3 }):item())
+  end)
+
   it("says what does not fit", function()
-    fails("margin_ranking_loss: input1 has shape (3, 4) and input2 (3, 5); expected the same", F.margin_ranking_loss,
-      x34, x35, x34)
-    fails("margin_ranking_loss: input1 has shape (3, 4) and target (3, 5); expected the same", F.margin_ranking_loss,
-      x34, x34, x35)
+    fails("margin_ranking_loss: input2: shapes (3, 4) and (3, 5) do not broadcast", F.margin_ranking_loss, x34, x35,
+      x34)
+    fails("margin_ranking_loss: target: shapes (3, 4) and (3, 5) do not broadcast", F.margin_ranking_loss, x34, x34,
+      x35)
+    fails("margin_ranking_loss: input1 has shape (3, 4) and target (4); expected as many dimensions",
+      F.margin_ranking_loss, x34, x34, lurn.ones(4))
     fails("margin_ranking_loss: input1 is int64; expected float32 or float64", F.margin_ranking_loss, i64 { 1 },
       i64 { 1 }, i64 { 1 })
     fails("margin_ranking_loss: target is nil; expected a tensor", F.margin_ranking_loss, x34, x34)
@@ -46,9 +55,14 @@ describe("hinge_embedding_loss", function()
     assert.equal(y:mean():item(), nn.HingeEmbeddingLoss()(x, i64 { 1, -1, -1, 0 }):item())
   end)
 
+  it("broadcasts", function()
+    local x, target = f64 { 0.5, 2 }, f64 { { 1, -1 }, { -1, 1 } }
+    assert.same({ { 0.5, 0 }, { 0.5, 2 } }, F.hinge_embedding_loss(x, target, { reduction = "none" }):totable())
+    assert.equal(0.75, F.hinge_embedding_loss(x, target):item())
+  end)
+
   it("says what does not fit", function()
-    fails("hinge_embedding_loss: input has shape (3, 4) and target (3, 5); expected the same", F.hinge_embedding_loss,
-      x34, x35)
+    fails("hinge_embedding_loss: target: shapes (3, 4) and (3, 5) do not broadcast", F.hinge_embedding_loss, x34, x35)
     fails("nn.HingeEmbeddingLoss: margin is true; expected a number", nn.HingeEmbeddingLoss, { margin = true })
   end)
 end)
@@ -66,6 +80,23 @@ describe("soft_margin_loss", function()
     assert.equal(-1, x.grad:get(2))
     assert(lurn.gradcheck(function(t) return nn.SoftMarginLoss()(t, f64 { 1, -1, 0.5 }) end,
       { leaf(f64 { 0.5, 2, -1 }) }))
+  end)
+
+  it("takes infinite inputs", function()
+    local x = leaf(f64 { math.huge, -math.huge, 0 / 0 })
+    local y = F.soft_margin_loss(x, lurn.ones(3, { dtype = "uint8" }), { reduction = "none" })
+    assert.same({ 0, math.huge }, { y:get(1), y:get(2) })
+    assert.is_true(y[3]:isnan():item())
+    y[{ { 1, 2 } }]:sum():backward()
+    assert.same({ 0, -1 }, { x.grad:get(1), x.grad:get(2) })
+  end)
+
+  it("broadcasts the target", function()
+    local x, half = f64 { { 0.5, 2 }, { -1, 1 } }, { reduction = "none" }
+    assert.is_true(F.soft_margin_loss(x, f64 { 1, -1 }, half):equal(
+      F.soft_margin_loss(x, f64 { { 1, -1 }, { 1, -1 } }, half)))
+    fails("soft_margin_loss: target of shape (2, 2) does not broadcast to the input's (2)", F.soft_margin_loss, x[1], x)
+    fails("soft_margin_loss: target: shapes (3, 4) and (3, 5) do not broadcast", F.soft_margin_loss, x34, x35)
   end)
 
   it("says what does not fit", function()
@@ -142,10 +173,25 @@ describe("triplet_margin_loss", function()
     assert.near(2, F.triplet_margin_loss(a[1], p[1], n[1], { swap = true }):item(), 1e-5)
   end)
 
+  it("broadcasts", function()
+    local a, p, n = leaf(f64 { { 1, 2 } }), f64 { { 1, 2 }, { 3, 4 } }, f64 { { 1, 3 } }
+    for _, given in ipairs { { reduction = "none" }, { swap = true, margin = 2, reduction = "sum" } } do
+      assert.is_true(F.triplet_margin_loss(a, p, n, given):equal(
+        F.triplet_margin_loss(a:expand(2, 2), p, n:expand(2, 2), given)))
+    end
+    local y = F.triplet_margin_loss(f64 { { 1 }, { 2 } }, p, n, { reduction = "none" })
+    assert.near(0, y:get(1), 1e-12)
+    assert.near(1 + math.sqrt(5) - math.sqrt(2), y:get(2), 1e-5) -- eps moves the distances
+    assert(lurn.gradcheck(function(x) return F.triplet_margin_loss(x, p, n, { margin = 3 }) end,
+      { leaf(f64 { { 0, 5 } }) }))
+  end)
+
   it("says what does not fit", function()
     local f = F.triplet_margin_loss
-    fails("triplet_margin_loss: anchor has shape (3, 4) and positive (3, 5); expected the same", f, x34, x35, x34)
-    fails("triplet_margin_loss: anchor has shape (3, 4) and negative (3, 5); expected the same", f, x34, x34, x35)
+    fails("triplet_margin_loss: positive: shapes (3, 4) and (3, 5) do not broadcast", f, x34, x35, x34)
+    fails("triplet_margin_loss: negative: shapes (3, 4) and (3, 5) do not broadcast", f, x34, x34, x35)
+    fails("triplet_margin_loss: anchor has shape (4) and positive (3, 4); expected as many dimensions", f,
+      lurn.zeros(4), x34, x34)
     fails("triplet_margin_loss: anchor has shape (); expected (..., D)", f, lurn.tensor(1), lurn.tensor(1),
       lurn.tensor(2))
     fails("triplet_margin_loss: negative is nil; expected a tensor", f, x34, x34)
@@ -162,13 +208,17 @@ describe("pairwise_distance", function()
     assert.same({ { 7 }, { 1 } }, nn.PairwiseDistance { p = 1, eps = 0, keepdim = true }(a, b):totable())
     assert.near(math.sqrt(3.5 ^ 2 + 4.5 ^ 2), a:pairwise_distance(b, { eps = 0.5 }):get(1), 1e-15)
     assert.is_true(lurn.pairwise_distance(a, b):equal(F.pairwise_distance(a, b)))
+    assert.same({ 5, 1 }, F.pairwise_distance(a, f64(0), { eps = 0 }):totable())
+    assert.same({ 5, 1 }, F.pairwise_distance(f64 { 0 }, a, { eps = 0 }):totable())
     assert(lurn.gradcheck(function(x, y) return F.pairwise_distance(x, y, { p = 3 }):sum() end, { leaf(a), leaf(b) }))
   end)
 
   it("says what does not fit", function()
     local f = F.pairwise_distance
-    fails("pairwise_distance: shapes (2, 2) and (3); expected (..., D) with one D", f, a, f64 { 1, 2, 3 })
-    fails("pairwise_distance: shapes () and (); expected (..., D) with one D", f, f64(1), f64(2))
+    fails("pairwise_distance: shapes (2, 2) and (3) do not broadcast", f, a, f64 { 1, 2, 3 })
+    fails("pairwise_distance: shapes (2, 2) and (3, 2) do not broadcast", f, a, f64 { { 1, 2 }, { 1, 2 }, { 1, 2 } })
+    fails("pairwise_distance: shapes () and (); expected (..., D) of at least one", f, f64(1), f64(2))
+    fails("pairwise_distance: keepdim: expected true or false, got a number", f, a, b, { keepdim = 1 })
     fails("pairwise_distance: b is int64; expected float32 or float64", f, a, i64 { 1, 2 })
     fails("pairwise_distance: p: expected a number, got string", f, a, b, { p = "2" })
     fails("pairwise_distance: there is no option norm", f, a, b, { norm = 2 })
