@@ -122,7 +122,7 @@ local function call_alone(self, x, state)
   check.features(who, x.shape, self.input_size)
   check.dtype(who, x, self.weight_ih)
   local h, c = State.parts(who, state, wanted, class.has_cell and wanted)
-  return call(self, core.unsqueeze(x, 1), h and State._of_batch(h, c)):_alone()
+  return Cell.forward(self, core.unsqueeze(x, 1), h and State._of_batch(h, c)):_alone()
 end
 
 ---What calls may try first, as the fields are now: `core.prepare_cell` of the cell's op. Only kinds that are one fused

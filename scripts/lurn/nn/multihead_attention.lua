@@ -186,6 +186,10 @@ local function alone(self, who, query, key, value, given)
   attend.check_tensor(who, "query", query, 2, self.embed_dim, layout)
   attend.check_tensor(who, "key", key, 2, self.kdim, layout)
   attend.check_tensor(who, "value", value, 2, self.vdim, layout)
+  if key.shape[1] ~= value.shape[1] then
+    core.raise(("%s: key has shape %s and value %s; expected as many positions"):format(who,
+      check.shape_text(key.shape), check.shape_text(value.shape)))
+  end
   local chosen, dim = options.read(who, given, call_schema), self.batch_first and 1 or 2
   if chosen.lengths ~= nil then
     core.raise(("%s: lengths are those of a batch; the query is one sequence, of shape %s"):format(who,

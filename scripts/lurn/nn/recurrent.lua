@@ -314,7 +314,7 @@ local function call_alone(self, x, state, given)
   end
   local rows = own.num_layers * own._directions
   local h, c = State.parts(who, state, { rows, own._columns }, class.has_cell and { rows, own.hidden_size })
-  local y, after = call(self, core.unsqueeze(x, dim), h and State._of_batch(h, c), given)
+  local y, after = Recurrent.forward(self, core.unsqueeze(x, dim), h and State._of_batch(h, c), given)
   return core.select(y, dim, 1), after:_alone()
 end
 

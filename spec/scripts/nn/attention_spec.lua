@@ -250,6 +250,8 @@ describe("nn.MultiheadAttention", function()
     fails("MultiheadAttention: key has shape (5, 3, 8); expected (T, 8) as the query is one sequence", attn,
       randn(5, 8), x)
     fails("MultiheadAttention: query has shape (5, 7); expected (T, 8) as the query is one sequence", attn, randn(5, 7))
+    fails("MultiheadAttention: key has shape (5, 8) and value (4, 8); expected as many positions", attn, randn(5, 8),
+      randn(5, 8), randn(4, 8))
     fails("MultiheadAttention: lengths are those of a batch; the query is one sequence, of shape (5, 8)", attn,
       randn(5, 8), nil, nil, { lengths = { 5 } })
     fails("MultiheadAttention: key_padding_mask has shape (1, 5); expected (5)", attn, randn(5, 8), nil, nil,
