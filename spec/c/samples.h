@@ -187,6 +187,7 @@ static const struct {
     {"addmm", "f f3x4 f4x5:s 0 0.5"},
     {"cdist", "f3x4:t f5x4:s 2"},
     {"cdist", "d2x1x3x4 f2x5x4 3"},
+    {"cdist", "f2x16x8:n f17x8:s 2"},
     {NULL, NULL},
 };
 

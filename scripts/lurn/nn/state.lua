@@ -36,8 +36,12 @@ end
 -- ---- Rows ----
 
 -- The dimension that counts sequences, and their number.
-local function batch_of(state)
+local function batch_of(who, state)
   local shape = state.h.shape
+  if #shape < 2 then
+    core.raise(("%s: the state of one sequence, h of shape %s; rows are those of a batch"):format(who,
+      check.shape_text(shape)))
+  end
   return #shape - 1, shape[#shape - 1]
 end
 
@@ -77,7 +81,7 @@ end
 ---@param rows integer[]|lurn.Tensor row numbers, or a bool tensor (N) that is true where a sequence begins anew
 ---@return lurn.nn.State
 function State:reset(rows)
-  local _, n = batch_of(self)
+  local _, n = batch_of("reset", self)
   return map(self, core.masked_fill, mask_of("reset", rows, n), 0)
 end
 
@@ -86,7 +90,7 @@ end
 ---@param rows integer[]|lurn.Tensor row numbers
 ---@return lurn.nn.State
 function State:index_select(rows)
-  local dim, n = batch_of(self)
+  local dim, n = batch_of("index_select", self)
   local index = core.tensor(row_numbers("index_select", rows, n), { dtype = "int64" })
   return map(self, core.index_select, dim, index)
 end

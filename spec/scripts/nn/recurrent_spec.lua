@@ -255,6 +255,13 @@ describe("states", function()
     assert.is_true(state.h:abs():sum():item() > 0)
   end)
 
+  it("have no rows where they are of one sequence and a cell", function()
+    local after = nn.LSTMCell(3, 4)(lurn.randn(3))
+    fails("reset: the state of one sequence, h of shape (4); rows are those of a batch", after.reset, after, { 1 })
+    fails("index_select: the state of one sequence, h of shape (4); rows are those of a batch", after.index_select,
+      after, { 1 })
+  end)
+
   it("reset some rows and let gradients through the others", function()
     local _, state = layer(x)
     local mask = lurn.tensor({ 0, 1, 0 }):to "bool"
