@@ -12,13 +12,14 @@
 
 /* One per Lua state: upvalue 1 of every function registered by bind_functions. */
 typedef struct bind_state {
-  const void *identity;        /* its own address: it is a userdata too, see bind_object */
-  lurn_ctx *ctx;               /* NULL once the Lua state is being closed */
-  lua_State *main;             /* the main thread, for giving back references */
-  lua_State *running;          /* the thread that is inside lurn_backward, for callbacks */
-  size_t soft_limit;           /* live bytes above which a full collection is made */
-  lua_Integer scopes;          /* open lurn.scope calls */
-  lua_Integer stranded;        /* objects kept because they were made in finalizers, see object.c */
+  const void *identity; /* its own address: it is a userdata too, see bind_object */
+  lurn_ctx *ctx;        /* NULL once the Lua state is being closed */
+  lua_State *main;      /* the main thread, for giving back references */
+  lua_State *running;   /* the thread that is inside lurn_backward, for callbacks */
+  size_t soft_limit;    /* live bytes above which a full collection is made */
+  lua_Integer scopes;   /* open lurn.scope calls */
+  lua_Integer stranded; /* objects kept because they were made in finalizers, see object.c */
+  void (*collect)(lua_State *L, struct bind_state *self); /* bind_collect, for those below it */
   size_t hooks, hooks_allowed; /* hooks that live, and how many make a search for cycles due, see cycles.c */
   bool searching;              /* such a search goes on */
   struct {                     /* see collect_young */

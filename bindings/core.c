@@ -47,8 +47,8 @@ int luaopen_lurn_core(lua_State *L) {
   bind_open_ops(L, self);
   bind_open_create(L, self);
   bind_open_autograd(L, self);
-  bind_open_hooks(L, self);
   bind_open_cycles(L, self);
+  bind_open_hooks(L, self);
   bind_open_context(L, self);
   bind_open_record(L, self);
   bind_open_io(L, self);

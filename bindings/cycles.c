@@ -8,9 +8,11 @@
  * functions too, and they are all given back before the first finalizer runs: the tables tell of the graph as it was before. */
 #include "binding.h"
 
-/* Registry keys by address: during a search, {function} -> its hook, weak; the metatable of what gives hooks their functions back; that
- * of tables with weak keys. */
-static const char LOOSE_KEY = 0, GUARD_KEY = 0, WEAK_KEY = 0;
+/* Registry keys by address: the hooks; during a search, {function} -> its hook, weak; the metatable of what gives hooks their functions
+ * back; that of tables with weak keys. */
+static const char HOOKS_KEY = 0, LOOSE_KEY = 0, GUARD_KEY = 0, WEAK_KEY = 0;
+
+void bind_push_hooks(lua_State *L) { lua_rawgetp(L, LUA_REGISTRYINDEX, &HOOKS_KEY); }
 
 /* ---- What the functions lead to ---------------------------------------------------------------------------- */
 
@@ -307,6 +309,9 @@ void bind_collect(lua_State *L, bind_state *self) {
 void bind_open_cycles(lua_State *L, bind_state *self) {
   static const luaL_Reg guard[] = {{"__gc", guard_collected}, {NULL, NULL}};
   allow(self);
+  self->collect = bind_collect;
+  lua_newtable(L);
+  lua_rawsetp(L, LUA_REGISTRYINDEX, &HOOKS_KEY);
   lua_createtable(L, 0, 1);
   lua_pushliteral(L, "k");
   lua_setfield(L, -2, "__mode");

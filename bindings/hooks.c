@@ -1,11 +1,6 @@
 /* Hooks on gradients: x:register_hook(fn), its handle, and x:retain_grad(). */
 #include "binding.h"
 
-/* Registry key by address: addresses that the engine has -> callees, whose user value is the function. */
-static const char HOOKS_KEY = 0;
-
-void bind_push_hooks(lua_State *L) { lua_rawgetp(L, LUA_REGISTRYINDEX, &HOOKS_KEY); }
-
 /* ---- What the engine has ----------------------------------------------------------------------------------- */
 
 typedef struct callee {
@@ -145,8 +140,6 @@ void bind_open_hooks(lua_State *L, bind_state *self) {
   static const luaL_Reg handle_methods[] = {{"remove", handle_remove}, {NULL, NULL}};
   static const luaL_Reg methods[] = {{"register_hook", register_hook}, {"retain_grad", retain_grad}, {NULL, NULL}};
   static const luaL_Reg functions[] = {{"collect", collect}, {NULL, NULL}};
-  lua_newtable(L);
-  lua_rawsetp(L, LUA_REGISTRYINDEX, &HOOKS_KEY);
   bind_functions(L, self, functions);
   bind_metatable(L, self, &HANDLE, meta);
   lua_newtable(L);

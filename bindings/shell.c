@@ -28,7 +28,7 @@ static void collect_if_due(lua_State *L, bind_state *self) {
   const size_t floor = (size_t)64 << 20;
   size_t live = lurn_memory_live(self->ctx);
   if (live > self->soft_limit) {
-    bind_collect(L, self);
+    self->collect(L, self);
     live = lurn_memory_live(self->ctx);
   } else if (live >= self->soft_limit / 4) {
     return;
