@@ -241,6 +241,21 @@ describe("the rounds", function()
     assert.same({}, run.failures)
   end)
 
+  it("wait until the threads of one that spins on have come to rest", function()
+    local run = run_with({ "slow" }, 2)
+    run.found[2].rest, run.threads = 0.01, { 1, 2 }
+    local execute, commands = os.execute, {}
+    os.execute = function(command) -- luacheck: ignore
+      if not command:find "^sleep" then return execute(command) end
+      commands[#commands + 1] = command
+    end
+    local ok, message = pcall(run.run, run, list)
+    os.execute = execute -- luacheck: ignore
+    run:close()
+    assert(ok, message)
+    assert.same({ "sleep 0.01", "sleep 0.01" }, commands)
+  end)
+
   it("go on when a contestant dies, refuses, errs or lies, and tell it once", function()
     local run = run_with({ "crash", "error", "skip", "babble", "timeless" }, 5)
     run:run(list)

@@ -64,12 +64,13 @@ local function add(list, contestant)
   list[#list + 1] = contestant
 end
 
--- PyTorch with an interpreter, unless it is not there or is one that we have already.
-local function add_torch(found, python, here, extra)
+-- PyTorch with an interpreter, unless it is not there or is one that we have already. `rest`: seconds until its waiting
+-- threads sleep.
+local function add_torch(found, python, here, extra, rest)
   local version = python and version_of(python, "torch")
   if not version then return false end
   local short = "PyTorch " .. (version:match "^%d+%.%d+" or version)
-  add(found, { id = "torch-" .. version, name = short, version = version, env = extra,
+  add(found, { id = "torch-" .. version, name = short, version = version, env = extra, rest = rest,
     words = function(threads) return { python, here .. "/peer_torch.py", tostring(threads) } end,
     first_step = { python, here .. "/first_step.py" } })
   return true
@@ -117,8 +118,9 @@ function peers.find(settings)
   local core = peers.better_core(settings.config.cpu_isa, settings.config.blas_kernel)
   if core and settings.blas_core ~= "" then core = settings.blas_core end
   local debian = settings.debian_python
-  -- Its OpenBLAS has a pool of its own, which the spinning one of OpenMP slows down.
-  if debian ~= python and not add_torch(found, debian, here, { OPENBLAS_CORETYPE = core, GOMP_SPINCOUNT = "0" }) then
+  -- Its OpenBLAS has a pool of its own, which the spinning one of OpenMP slows down; and is slower if it spins less.
+  local own_pool = { OPENBLAS_CORETYPE = core, GOMP_SPINCOUNT = "0" }
+  if debian ~= python and not add_torch(found, debian, here, own_pool, 0.2) then
     missing[#missing + 1] = "PyTorch of Debian: missing (apt-get install python3-torch)"
   end
   if not add_onednn(found, programs) then missing[#missing + 1] = "oneDNN: missing (install libdnnl-dev, version 2)" end
@@ -128,13 +130,14 @@ function peers.find(settings)
   return found, missing
 end
 
----The worker that measures what the machine can do, with a core type for OpenBLAS.
+---The worker that measures what the machine can do, with a core type for OpenBLAS, whose waiting threads would spin
+---into the turn of whoever comes next.
 ---@param programs string directory
 ---@param core string "" leaves it to OpenBLAS
 ---@return table contestant
 function peers.machine(programs, core)
-  return { id = "machine", name = "OpenBLAS", env = { OPENBLAS_CORETYPE = core ~= "" and core or nil },
-    words = function() return { programs .. "/peaks" } end }
+  local env = { OPENBLAS_CORETYPE = core ~= "" and core or nil, OPENBLAS_THREAD_TIMEOUT = "16" }
+  return { id = "machine", name = "OpenBLAS", env = env, words = function() return { programs .. "/peaks" } end }
 end
 
 ---A contestant's whole environment for a number of threads.

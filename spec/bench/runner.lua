@@ -175,6 +175,7 @@ function Runner:run_case(case, threads, round)
       self.progress(("round %d of %d, %d thread%s: %s, %s"):format(round, self.rounds, threads,
         threads == 1 and "" or "s", case.name, contestant.name))
       self:time_one(contestant, threads, case)
+      if contestant.rest and threads > 1 then os.execute("sleep " .. contestant.rest) end
     end
   end
 end
