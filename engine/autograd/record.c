@@ -252,6 +252,14 @@ lurn_status lurn_op_call_inplace(lurn_ctx *ctx, const lurn_op_info *info, const 
   return run(&call, NULL);
 }
 
-#define OP(name, inplace, ...) LURN__DEFINE_OP(lurn_, lurn_op_call, lurn_op_call_inplace, name, inplace, __VA_ARGS__)
+static lurn_status call_into(lurn_ctx *ctx, const lurn_op_info *info, const void *args, lurn_tensor **const *places) {
+  lurn_tensor *out[LURN__MAX_OUT];
+  for (int i = 0; i < info->n_outputs; i++) LURN__TRY(lurn__need_place(ctx, info->name, places[i]));
+  LURN__TRY(lurn_op_call(ctx, info, args, out));
+  for (int i = 0; i < info->n_outputs; i++) *places[i] = out[i];
+  return LURN_OK;
+}
+
+#define OP(name, inplace, ...) LURN__DEFINE_OP(lurn_, call_into, lurn_op_call_inplace, name, inplace, __VA_ARGS__)
 #include "ops/ops.def"
 #undef OP

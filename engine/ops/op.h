@@ -242,18 +242,13 @@ lurn_status lurn__grad_buffer(lurn__grad_call *grad, int i);
 #define LURN__OUTPUT_REC(name)
 #define LURN__OUTPUT_O(name) name,
 
-/* Defines PREFIX##name, and PREFIX##name##_ where there is an in-place variant, over run(ctx, info, args, out) and
+/* Defines PREFIX##name, and PREFIX##name##_ where there is an in-place variant, over run(ctx, info, args, places of the outputs) and
  * run_inplace(ctx, info, args). */
 #define LURN__DEFINE_OP(prefix, run, run_inplace, name, inplace, ...)                                                  \
   lurn_status prefix##name(lurn_ctx *ctx LURN__EACH(LURN__DECL_, __VA_ARGS__)) {                                       \
     const struct lurn__##name##_args args_ = {LURN__EACH(LURN__VALUE_, __VA_ARGS__)};                                  \
-    lurn_tensor **const slots_[] = {LURN__EACH(LURN__OUTPUT_, __VA_ARGS__)};                                           \
-    lurn_tensor *results_[LURN__MAX_OUT];                                                                              \
-    for (size_t i_ = 0; i_ < sizeof slots_ / sizeof slots_[0]; i_++)                                                   \
-      LURN__TRY(lurn__need_place(ctx, #name, slots_[i_]));                                                             \
-    LURN__TRY(run(ctx, lurn_op_at(LURN__ID_##name), &args_, results_));                                                \
-    for (size_t i_ = 0; i_ < sizeof slots_ / sizeof slots_[0]; i_++) *slots_[i_] = results_[i_];                       \
-    return LURN_OK;                                                                                                    \
+    lurn_tensor **const places_[] = {LURN__EACH(LURN__OUTPUT_, __VA_ARGS__)};                                          \
+    return run(ctx, lurn_op_at(LURN__ID_##name), &args_, places_);                                                     \
   }                                                                                                                    \
   LURN__DEFINE_INPLACE_##inplace(prefix, run_inplace, name, __VA_ARGS__)
 #define LURN__DEFINE_INPLACE_0(prefix, run_inplace, name, ...)

@@ -139,7 +139,14 @@ lurn_status lurn__op_run_inplace(lurn_ctx *ctx, const lurn_op_info *info, const 
   return run(&call, NULL);
 }
 
-#define OP(name, inplace, ...) LURN__DEFINE_OP(lurn__, lurn__op_run, lurn__op_run_inplace, name, inplace, __VA_ARGS__)
+static lurn_status run_into(lurn_ctx *ctx, const lurn_op_info *info, const void *args, lurn_tensor **const *places) {
+  lurn_tensor *out[LURN__MAX_OUT];
+  LURN__TRY(lurn__op_run(ctx, info, args, out));
+  for (int i = 0; i < info->n_outputs; i++) *places[i] = out[i];
+  return LURN_OK;
+}
+
+#define OP(name, inplace, ...) LURN__DEFINE_OP(lurn__, run_into, lurn__op_run_inplace, name, inplace, __VA_ARGS__)
 #include "ops/ops.def"
 #undef OP
 

@@ -52,7 +52,8 @@ TEST(messages_shorten_long_paths) {
   static const struct {
     const char *piece;
     size_t n, kept;
-  } cases[] = {{"a", 511, 511}, {"a", 512, 254}, {"a", 5000, 254}, {"\u00e9", 1000, 127}, {"\u20ac", 3000, 84}};
+  } cases[] = {{"a", 511, 511},       {"a", 512, 254},      {"a", 5000, 254},
+               {"\u00e9", 1000, 127}, {"\u20ac", 3000, 84}, {"\x80", 1000, 251 /* not UTF-8 */}};
   lurn_ctx *ctx = new_ctx();
   both_say(ctx, "", "\"\": No such file or directory");
   for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
