@@ -54,7 +54,7 @@ local function read_settings()
   local build, home = os.getenv "BUILD" or "build", os.getenv "HOME" or "."
   local config = lurn.config()
   return { quick = quick, chosen = chosen, here = here, save = flag_of "SAVE", config = config,
-    rounds = math.ceil(number_of("ROUNDS", quick and 2 or 5)), budget = number_of("BUDGET", quick and 0.06 or 0.15),
+    rounds = math.ceil(number_of("ROUNDS", quick and 2 or 5)), budget = number_of("BUDGET", quick and 0.05 or 0.15),
     threads = threads_of(config.cores), lurn = build .. "/bin/lurn", programs = build .. "/bench",
     directory = build .. "/bench/workers", python = os.getenv "BENCH_PYTHON" or "", debian_python = "/usr/bin/python3",
     venv = os.getenv "BENCH_VENV" or home .. "/.cache/lurn-bench/venv" }
