@@ -109,7 +109,7 @@ local QUICK = {
   infer = function() return grid("infer", "lstm", "infer", { 128, 512 }, { 1, 16 }) end,
   stream = function() return streams { 128 } end,
   charlm = function() return char_lms { 128 } end,
-  linear = function() return lines({ 50, 500 }, { 1, 64 }) end,
+  linear = function() return lines({ 50, 500 }, { 64 }) end,
   peaks = peaks,
 }
 
@@ -136,7 +136,7 @@ end
 ---@param quick boolean
 ---@return table[]
 function cases.memory(quick)
-  if quick then return grid("lstm", "lstm", "train", { 128, 512 }, { 16 }) end
+  if quick then return grid("lstm", "lstm", "train", { 128 }, { 16 }) end
   return FULL.lstm()
 end
 

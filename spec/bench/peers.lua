@@ -120,7 +120,7 @@ function peers.find(settings)
   local debian = settings.debian_python
   -- Its OpenBLAS has a pool of its own, which the spinning one of OpenMP slows down; and is slower if it spins less.
   local own_pool = { OPENBLAS_CORETYPE = core, GOMP_SPINCOUNT = "0" }
-  if debian ~= python and not add_torch(found, debian, here, own_pool, 0.2) then
+  if debian ~= python and not add_torch(found, debian, here, own_pool, 0.15) then
     missing[#missing + 1] = "PyTorch of Debian: missing (apt-get install python3-torch)"
   end
   if not add_onednn(found, programs) then missing[#missing + 1] = "oneDNN: missing (install libdnnl-dev, version 2)" end
