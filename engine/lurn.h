@@ -257,7 +257,7 @@ typedef lurn_status (*lurn_hook_fn)(lurn_ctx *ctx, void *ud, lurn_tensor *grad, 
 LURN_API LURN_CHECKED lurn_status lurn_add_hook(lurn_ctx *ctx, lurn_tensor *t, lurn_hook_fn fn,
                                                 void (*free_ud)(void *ud), void *ud, lurn_hook **out);
 /* The hook is not called again; from within hooks of the same tensor, free_ud waits for their end.  Does nothing the second time,
- * or when the hook is gone with its graph. */
+ * when the hook is gone with its graph, or for NULL. */
 LURN_API void lurn_hook_remove(lurn_hook *hook);
 /* Gives back the handle; the hook stays.  NULL is fine. */
 LURN_API void lurn_hook_release(lurn_hook *hook);

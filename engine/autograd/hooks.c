@@ -11,6 +11,7 @@ static lurn_status check_hooked(lurn_ctx *ctx, const char *who, lurn_tensor *t) 
 lurn_status lurn_add_hook(lurn_ctx *ctx, lurn_tensor *t, lurn_hook_fn fn, void (*free_ud)(void *ud), void *ud,
                           lurn_hook **out) {
   lurn_status status = check_hooked(ctx, "register_hook", t);
+  if (status == LURN_OK && fn == NULL) status = lurn__fail(ctx, LURN_EVALUE, "register_hook: no function given");
   if (status == LURN_OK) {
     lurn__hooks *list = t->node != NULL ? &t->node->hooks : &t->hooks;
     status = lurn__hooks_add(ctx, list, t->output, fn, free_ud, ud, out);

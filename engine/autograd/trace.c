@@ -94,6 +94,8 @@ static lurn_status follow(trace *t, lurn_tensor *const *tensors, int64_t n) {
 lurn_status lurn_graph_trace(lurn_ctx *ctx, lurn_tensor *const *tensors, int64_t n, int64_t room, lurn_trace *out,
                              int64_t *count) {
   LURN__TRY(lurn__check_tensors(ctx, "graph_trace", tensors, n));
+  if (room > 0) LURN__TRY(lurn__need_place(ctx, "graph_trace", out));
+  LURN__TRY(lurn__need_place(ctx, "graph_trace", count));
   trace t = {.ctx = ctx, .mark = ++ctx->backward_mark, .out = out, .room = room};
   lurn_status status = follow(&t, tensors, n);
   if (status == LURN_OK) *count = t.count;

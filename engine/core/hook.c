@@ -59,7 +59,7 @@ void lurn__hooks_clear(lurn__hooks *list) {
 }
 
 void lurn_hook_remove(lurn_hook *hook) {
-  if (hook->list == NULL) return;
+  if (hook == NULL || hook->list == NULL) return;
   hook->removed = true;
   if (hook->list->running > 0) return;
   unlink_hook(hook);

@@ -257,6 +257,30 @@ TEST(optimizers_of_nothing) {
   end();
 }
 
+static lurn_status see_nothing(lurn_ctx *c, void *ud, lurn_tensor *grad, lurn_tensor **out) {
+  (void)c, (void)ud, (void)grad, (void)out;
+  return LURN_OK;
+}
+
+TEST(hooks_of_nothing) {
+  begin();
+  lurn_tensor *x = vector(2, 1, true);
+  lurn_hook *hook = NULL;
+  lurn_trace trace;
+  int64_t count = 0;
+  refused(lurn_add_hook(ctx, x, NULL, NULL, NULL, &hook), "register_hook: no function given");
+  CHECK_EQ(lurn_add_hook(ctx, NULL, see_nothing, NULL, NULL, &hook), LURN_EVALUE);
+  CHECK_EQ(lurn_retain_grad(ctx, NULL), LURN_EVALUE);
+  CHECK_EQ(lurn_graph_trace(ctx, NULL, 1, 1, &trace, &count), LURN_EVALUE);
+  refused(lurn_graph_trace(ctx, &x, 1, 1, NULL, &count), "graph_trace: no place for the result given");
+  refused(lurn_graph_trace(ctx, &x, 1, 1, &trace, NULL), "graph_trace: no place for the result given");
+  CHECK(hook == NULL && count == 0);
+  lurn_hook_remove(NULL);
+  lurn_hook_release(NULL);
+  drop_all();
+  end();
+}
+
 TEST(files_of_nothing) {
   static const char empty[] = "\2\0\0\0\0\0\0\0{}";
   begin();
